@@ -165,12 +165,12 @@ TASKS: tuple[Task, ...] = (
     ),
 )
 
-_OTHER_SIDE = {(task.query, task.target): task for task in TASKS}
+_BY_MODALITIES = {(task.query, task.target): task for task in TASKS}
 
 
 def task_for(query: Modality, target: Modality) -> Task | None:
     """The task in which `query` asks for `target`; None where M-BEIR has none (image → image + text)."""
-    return _OTHER_SIDE.get((query, target))
+    return _BY_MODALITIES.get((query, target))
 
 
 def format_text(text: str) -> str:
@@ -190,6 +190,6 @@ def instructed_text(instruction: str, text: str) -> str:
     """What the text tower reads for a query: the instruction, then the query's own text.
 
     >>> instructed_text("find a picture", "a red car")
-    'Find a picture. A red car.'
+    'Find a picture. a red car.'
     """
-    return " ".join(part for part in (format_text(instruction), format_text(text)) if part)
+    return format_text(f"{format_text(instruction)} {text}")
