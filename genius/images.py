@@ -6,12 +6,14 @@ Knows files, bytes, SVG and Pillow images; knows nothing about models.
 from __future__ import annotations
 
 import io
+import json
 import struct
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from xml.parsers import expat
 
 import numpy as np
@@ -46,10 +48,11 @@ _PLAIN_SVG = frozenset(
 )
 _PLAIN_DEPTH = 32
 
-_RENDER = (
-    "import sys, resvg_py; sys.stdout.buffer.write(resvg_py.svg_to_bytes("
-    "svg_string=sys.stdin.buffer.read().decode('utf-8'),"
-    f" width={SVG_SIDE}, height={SVG_SIDE}, background='#fff'))"
+# Both sides are given, for one alone lets the other explode; without a dpi, sizes in points or mm are zero.
+_DRAWING: dict[str, Any] = {"width": SVG_SIDE, "height": SVG_SIDE, "background": "#fff", "dpi": 96}
+_CHILD = (
+    "import json, sys, resvg_py; svg = sys.stdin.buffer.read().decode(); "
+    "sys.stdout.buffer.write(resvg_py.svg_to_bytes(svg_string=svg, **json.loads(sys.argv[1])))"
 )
 
 
@@ -253,14 +256,14 @@ def _scan_svg(data: bytes, name: str) -> tuple[str, _SvgScan]:
 
 
 def _render_svg(data: bytes, name: str) -> Image.Image:
-    """Draw an SVG on white, longer side `SVG_SIDE`. Both sides are given: one alone lets the other explode."""
+    """Draw an SVG on white, longer side `SVG_SIDE`."""
     text, scan = _scan_svg(data, name)
     try:
         if scan.plain:
-            png = resvg_py.svg_to_bytes(svg_string=text, width=SVG_SIDE, height=SVG_SIDE, background="#fff")
+            png = resvg_py.svg_to_bytes(svg_string=text, **_DRAWING)
         else:
             png = subprocess.run(
-                [sys.executable, "-c", _RENDER],
+                [sys.executable, "-c", _CHILD, json.dumps(_DRAWING)],
                 input=text.encode(),
                 capture_output=True,
                 check=True,
