@@ -1,0 +1,128 @@
+"""The residual quantizer: codes ↔ vectors, level by level (Eq. 4–6). Torch only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class QuantizerConfig:
+    """`dim` of the vectors and the number of codes per level; the first level is the modality."""
+
+    dim: int
+    levels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """Codes [B, M], their sum of codewords [B, d], and the residual before each level [M, B, d]."""
+
+    codes: Tensor
+    vectors: Tensor
+    residuals: Tensor
+
+
+class Quantizer(nn.Module):
+    """One codebook per level; each level codes what the levels before it left over."""
+
+    def __init__(self, config: QuantizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        for level, size in enumerate(config.levels):
+            self.register_buffer(f"codebook_{level}", torch.zeros(size, config.dim))
+
+    def codebook(self, level: int) -> Tensor:
+        """Codewords [K, d] of one level."""
+        return self.get_buffer(f"codebook_{level}")
+
+    def forward(self, z: Tensor) -> Quantized:
+        """Quantize z [B, d]: at every level the codeword nearest to the residual in Euclidean distance."""
+        residual, codes, residuals = z, [], []
+        for level in range(len(self.config.levels)):
+            book = self.codebook(level)
+            code = nearest(residual, book)
+            residuals.append(residual)
+            codes.append(code)
+            residual = residual - book[code]
+        return Quantized(torch.stack(codes, 1), z - residual, torch.stack(residuals))
+
+    def encode(self, z: Tensor) -> Tensor:
+        """Codes [B, M] of vectors [B, d]."""
+        return self(z).codes
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Sum of the codewords (Eq. 6) of codes [B, m], m ≤ M levels → [B, d]."""
+        return torch.stack([self.codebook(level)[codes[:, level]] for level in range(codes.shape[1])]).sum(0)
+
+
+def nearest(x: Tensor, book: Tensor) -> Tensor:
+    """Index [B] of the row of book [K, d] nearest to each x [B, d]; ties go to the lower index."""
+    return (book.square().sum(-1) - 2 * x @ book.T).argmin(-1)
+
+
+def kmeans(x: Tensor, size: int, *, rounds: int = 12, seed: int = 0) -> Tensor:
+    """Codewords [size, d] of vectors x [n, d] by Lloyd's algorithm from random rows.
+
+    With fewer vectors than codewords the rest are jittered copies, so that no codeword is left at zero.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randperm(len(x), generator=generator)
+    rows = rows.repeat(-(-size // len(x)))[:size]
+    book = x[rows] + 1e-4 * torch.randn(size, x.shape[1], generator=generator)
+    for _ in range(rounds):
+        code = nearest(x, book)
+        sums = torch.zeros_like(book).index_add_(0, code, x)
+        counts = torch.bincount(code, minlength=size).unsqueeze(1)
+        book = torch.where(counts > 0, sums / counts.clamp(min=1), book)
+    return book
+
+
+class MovingCodebooks:
+    """Exponential moving averages that move a quantizer's codewords while the fusion learns.
+
+    A codeword whose average use falls under `dead` is replaced by a random residual of the batch;
+    the modality level is left alone.
+    """
+
+    def __init__(self, quantizer: Quantizer, decay: float = 0.99, dead: float = 0.1) -> None:
+        self.quantizer, self.decay, self.dead = quantizer, decay, dead
+        self._use = [torch.ones(size) for size in quantizer.config.levels]
+        self._sum = [quantizer.codebook(level).clone() for level in range(len(quantizer.config.levels))]
+
+    def initialise(self, z: Tensor, modality: Tensor, *, seed: int = 0) -> None:
+        """Level 1 from the mean of each modality [B] of z [B, d], later levels by k-means on the residuals."""
+        residual = z
+        for level, size in enumerate(self.quantizer.config.levels):
+            if level == 0:
+                book = torch.stack([z[modality == code].mean(0) for code in range(size)])
+                code = modality
+            else:
+                book = kmeans(residual, size, seed=seed + level)
+                code = nearest(residual, book)
+            self.quantizer.codebook(level).copy_(book)
+            self._use[level] = torch.bincount(code, minlength=size).float()
+            self._sum[level] = book * self._use[level].unsqueeze(1)
+            residual = residual - book[code]
+
+    def update(self, quantized: Quantized) -> None:
+        """Move every level's codewords toward the residuals they coded."""
+        for level, size in enumerate(self.quantizer.config.levels):
+            code, residual = quantized.codes[:, level], quantized.residuals[level]
+            use = torch.bincount(code, minlength=size).float()
+            total = torch.zeros(size, residual.shape[1]).index_add_(0, code, residual)
+            self._use[level].mul_(self.decay).add_(use, alpha=1 - self.decay)
+            self._sum[level].mul_(self.decay).add_(total, alpha=1 - self.decay)
+            if level > 0:
+                self._revive(level, residual)
+            self.quantizer.codebook(level).copy_(
+                self._sum[level] / self._use[level].clamp(min=1e-6).unsqueeze(1)
+            )
+
+    def _revive(self, level: int, residual: Tensor) -> None:
+        dead = (self._use[level] < self.dead).nonzero().squeeze(1)
+        fresh = residual[torch.randint(len(residual), (len(dead),))]
+        self._use[level][dead] = 1.0
+        self._sum[level][dead] = fresh

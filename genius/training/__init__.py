@@ -1,0 +1,1 @@
+"""The three training stages: encoder, quantizer, decoder, and the data they share."""

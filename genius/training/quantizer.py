@@ -1,0 +1,138 @@
+"""Stage 2: fusion and codebooks together, on frozen encoder features (Eq. 3–8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from genius.fusion import Fusion, FusionConfig
+from genius.quantizer import MovingCodebooks, Quantizer, QuantizerConfig
+from genius.training.log import TrainingLog, cosine_schedule
+from genius.training.pairs import Pairs
+
+
+@dataclass(frozen=True)
+class QuantizerTraining:
+    """Settings of stage 2; `contrast`, `commitment` and `match` weigh L_cl, L_rq and L_mse."""
+
+    epochs: int = 8
+    batch: int = 1024
+    rate: float = 3e-4
+    weight_decay: float = 0.01
+    temperature: float = 0.02
+    contrast: float = 1.0
+    commitment: float = 5.0
+    match: float = 20.0
+    modality: float = 0.2
+    decay: float = 0.98
+    seed: int = 0
+
+
+def train_quantizer(
+    pairs: Pairs,
+    fusion_config: FusionConfig,
+    config: QuantizerConfig,
+    settings: QuantizerTraining,
+    log: TrainingLog,
+) -> tuple[Fusion, Quantizer]:
+    """Learn h and the codebooks from pairs."""
+    torch.manual_seed(settings.seed)
+    fusion, quantizer = Fusion(fusion_config), Quantizer(config)
+    codebooks = MovingCodebooks(quantizer, decay=settings.decay)
+    optimizer = torch.optim.AdamW(fusion.parameters(), lr=settings.rate, weight_decay=settings.weight_decay)
+    per_epoch = len(pairs) // settings.batch
+    steps = settings.epochs * per_epoch
+    warm = per_epoch  # the codebooks start once the fusion has settled
+    generator = torch.Generator().manual_seed(settings.seed)
+    order = torch.empty(0, dtype=torch.long)
+    for step in tqdm(range(steps), desc="quantizer"):
+        if step % per_epoch == 0:
+            order = torch.randperm(len(pairs), generator=generator)
+        rows = order[step % per_epoch * settings.batch :][: settings.batch]
+        optimizer.param_groups[0]["lr"] = settings.rate * cosine_schedule(step, steps)
+        target = pairs.target[rows]
+        query = fusion(pairs.query_image[rows].float(), pairs.query_text[rows].float())
+        candidate = fusion(pairs.pool_image[target].float(), pairs.pool_text[target].float())
+        if step == warm:
+            _initialise(codebooks, fusion, pairs, settings)
+        losses = _losses(
+            query, candidate, target, pairs.modality[target], quantizer if step >= warm else None, settings
+        )
+        optimizer.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        optimizer.step()
+        if step >= warm:
+            with torch.no_grad():
+                codebooks.update(quantizer(candidate.detach()))
+        log.add(step, {name: float(value.detach()) for name, value in losses.items()})
+    fusion.eval()
+    return fusion, quantizer.eval()
+
+
+def _losses(
+    query: Tensor,
+    candidate: Tensor,
+    target: Tensor,
+    modality: Tensor,
+    quantizer: Quantizer | None,
+    settings: QuantizerTraining,
+) -> dict[str, Tensor]:
+    logits = query @ candidate.T / settings.temperature
+    twins = (target[:, None] == target).fill_diagonal_(False)
+    logits = logits.masked_fill(twins, -torch.inf)
+    labels = torch.arange(len(query))
+    contrast = (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+    losses = {"contrast": contrast}
+    total = settings.contrast * contrast
+    if quantizer is not None:
+        coded, asked = quantizer(candidate), quantizer(query)
+        books = [quantizer.codebook(level) for level in range(len(quantizer.config.levels))]
+        commitment = torch.stack(
+            [
+                (residual - book[code]).square().sum(-1).mean()
+                for result in (coded, asked)
+                for residual, book, code in zip(result.residuals, books, result.codes.T, strict=True)
+            ]
+        ).mean()
+        through = query + (asked.vectors - query).detach()  # straight-through
+        match = (through - candidate).square().sum(-1).mean()
+        distance = torch.cdist(torch.cat([query, candidate]), books[0]).square()
+        level_one = F.cross_entropy(-distance / 0.1, modality.repeat(2))
+        total = (
+            total
+            + settings.commitment * commitment
+            + settings.match * match / 10
+            + settings.modality * level_one
+        )
+        error = (coded.vectors - candidate).square().sum(-1).mean()
+        losses |= {"commitment": commitment, "match": match, "modality": level_one, "error": error}
+    return {"loss": total, **losses}
+
+
+@torch.inference_mode()
+def fuse_pool(fusion: Fusion, image: Tensor, text: Tensor, batch: int = 8192) -> Tensor:
+    """z [c, d] of features [c, d], in batches."""
+    fusion.eval()
+    parts = [
+        fusion(image[n : n + batch].float(), text[n : n + batch].float()) for n in range(0, len(image), batch)
+    ]
+    return torch.cat(parts)
+
+
+def _initialise(
+    codebooks: MovingCodebooks, fusion: Fusion, pairs: Pairs, settings: QuantizerTraining
+) -> None:
+    sample = torch.randperm(len(pairs.modality))[:30_000]
+    z = fuse_pool(fusion, pairs.pool_image[sample], pairs.pool_text[sample]).clone()
+    codebooks.initialise(z, pairs.modality[sample], seed=settings.seed)
+    fusion.train()
+
+
+@torch.inference_mode()
+def refit(quantizer: Quantizer, z: Tensor, modality: Tensor, *, seed: int = 0) -> None:
+    """Codebooks by k-means on the final vectors z [c, d]: the best ones for a fixed fusion."""
+    MovingCodebooks(quantizer).initialise(z, modality, seed=seed)
