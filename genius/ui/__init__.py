@@ -1,0 +1,56 @@
+"""The web page: `build_app` puts the tabs together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import gradio as gr
+
+from genius.schema import SearchResult, UserError
+from genius.ui import browser, maps, render, search, speed, theme
+from genius.ui.handle import EngineHandle
+from genius.ui.render import Words
+
+TITLE = "GENIUS: search by writing addresses"
+
+
+def build_app(
+    engine_handle: EngineHandle,
+    first_screen: Mapping[str, SearchResult],
+    names: Mapping[tuple[int, ...], str] | None = None,
+) -> gr.Blocks:
+    """The page. `first_screen` holds finished searches by example key; `names` maps prefixes to plain names."""
+    words = Words(names or {}, engine_handle.candidates)
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
+        gr.HTML(theme.page_head(), elem_id="head")
+        status = gr.HTML(theme.status_line("The model is loading …", "loading"), elem_id="status")
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Search"):
+                history = search.build(page, engine_handle, first_screen, words)
+            with gr.Tab("Code browser"):
+                browser.build(first_screen, words)
+            with gr.Tab("Maps"):
+                maps.build(engine_handle, words)
+            with gr.Tab("Speed") as speed_tab:
+                speed.build(speed_tab, history)
+        notes = gr.HTML("", elem_id="notes")
+        gr.HTML(theme.CREDITS, elem_id="credits")
+        page.load(
+            lambda: _status(engine_handle),
+            None,
+            [status, notes],
+            show_progress="hidden",
+            api_visibility="private",
+            concurrency_limit=None,
+        )
+    return page
+
+
+def _status(handle: EngineHandle) -> tuple[str, str]:
+    """Waits for the engine; then says that it is there, or what to do."""
+    try:
+        engine = handle.get()
+    except UserError as error:
+        return theme.status_line(str(error), "failed"), ""
+    ready = f"Ready: {render.plural(len(handle.candidates), 'candidate')} to find"
+    return theme.status_line(ready, "ready"), render.notes(engine.notes)

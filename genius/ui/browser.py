@@ -1,0 +1,17 @@
+"""The place of the code browser: what an address is, told with a real one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import gradio as gr
+
+from genius.schema import SearchResult
+from genius.ui import places
+from genius.ui.examples import OPENING
+from genius.ui.render import Words
+
+
+def build(first_screen: Mapping[str, SearchResult], words: Words) -> None:
+    """Lay out the tab."""
+    gr.HTML(places.address_lesson(first_screen.get(OPENING.key), words), elem_id="browser-place")

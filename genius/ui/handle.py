@@ -1,0 +1,89 @@
+"""The engine, while it is still loading and after: the one thing the tabs hold on to."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from genius.schema import Candidate, Query, SearchOptions, SearchResult, UserError
+from genius.ui.ask import Ask
+
+_LOG = logging.getLogger(__name__)
+
+
+class Searcher(Protocol):
+    """The part of `genius.engine.Engine` that the page uses."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out and how to get it, one sentence each."""
+
+    def search(self, queries: list[Query], options: SearchOptions) -> list[SearchResult]:
+        """GENIUS search."""
+
+    def exact_search(self, queries: list[Query], options: SearchOptions) -> list[SearchResult]:
+        """CLIP and an exact scan."""
+
+
+class EngineHandle:
+    """Loads the engine in a background thread, so that the page paints first.
+
+    `candidates` (by id) are known before the engine is: they give the first screen its pictures.
+    """
+
+    def __init__(self, load: Callable[[], Searcher], candidates: Mapping[str, Candidate]) -> None:
+        self.candidates = candidates
+        self._load = load
+        self._done = threading.Event()
+        self._engine: Searcher | None = None
+        self._error: UserError | None = None
+
+    def start(self) -> EngineHandle:
+        """Begin to load; returns at once."""
+        threading.Thread(target=self._run, name="load-engine", daemon=True).start()
+        return self
+
+    @property
+    def ready(self) -> bool:
+        """Whether a search would start without waiting."""
+        return self._engine is not None
+
+    def get(self, timeout: float = 300.0) -> Searcher:
+        """The engine, waiting while it loads; raises UserError when it cannot be loaded."""
+        if not self._done.wait(timeout):
+            raise UserError("The model is still loading. Please try again in a minute.")
+        if self._error is not None:
+            raise self._error
+        assert self._engine is not None
+        return self._engine
+
+    def search(self, ask: Ask) -> SearchResult:
+        """GENIUS' answer to one request."""
+        return self.get().search([ask.query()], ask.options())[0]
+
+    def exact_search(self, ask: Ask) -> SearchResult:
+        """The answer of plain CLIP and an exact scan to the same request."""
+        return self.get().exact_search([ask.query()], ask.options())[0]
+
+    def candidate(self, candidate_id: object) -> Candidate:
+        """The candidate of an id that came back from a browser; raises UserError when there is none."""
+        candidate = self.candidates.get(candidate_id) if isinstance(candidate_id, str) else None
+        if candidate is None:
+            raise UserError("That result is no longer in the collection. Please search again.")
+        return candidate
+
+    def _run(self) -> None:
+        try:
+            self._engine = self._load()
+        except UserError as error:
+            self._error = error
+        except Exception as error:
+            _LOG.exception("The model could not be loaded")
+            self._error = UserError(
+                f"The model could not be loaded ({type(error).__name__}: {error}). "
+                "The terminal that runs app.py shows the details; mend that and start it again."
+            )
+        finally:
+            self._done.set()

@@ -1,0 +1,14 @@
+"""The place of the maps: what is in the collection, until it can be laid out by meaning."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from genius.ui import places
+from genius.ui.handle import EngineHandle
+from genius.ui.render import Words
+
+
+def build(handle: EngineHandle, words: Words) -> None:
+    """Lay out the tab."""
+    gr.HTML(places.collection(list(handle.candidates.values()), words), elem_id="maps-place")

@@ -1,0 +1,293 @@
+"""From search results to HTML: chips, cards, and the page's sentences. Pure; nothing here touches an engine.
+
+Captions, file names and queries are other people's text: everything goes through `esc`.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from urllib.parse import quote
+
+from PIL import Image
+
+from genius.schema import Candidate, Hit, Modality, Query, SearchResult
+from genius.ui.examples import Example
+
+KEYS = {Modality.IMAGE: "image", Modality.TEXT: "text", Modality.PAIR: "pair"}
+MODE_WORDS = {"auto": "the model decides", "image": "image", "text": "text", "pair": "image + text"}
+WEAK = 0.8
+"""A hit is dimmed when its cosine is below this share of the top hit's; a relative measure, as cosines
+of different queries do not compare."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the page knows to say about codes and candidates.
+
+    `names` maps a prefix of a semantic ID to a plain name; `candidates` maps ids to candidates, so that
+    a picture without words can borrow its captioned twin's for the alt text.
+    """
+
+    names: Mapping[tuple[int, ...], str] = field(default_factory=dict)
+    candidates: Mapping[str, Candidate] = field(default_factory=dict)
+
+    def code(self, prefix: tuple[int, ...]) -> str:
+        """A name for the last code of `prefix`; the bare number while it has none."""
+        if len(prefix) == 1 and prefix[0] in iter(Modality):
+            return Modality(prefix[0]).label
+        return self.names.get(prefix, str(prefix[-1]))
+
+    def caption(self, candidate: Candidate) -> str:
+        """The candidate in words, for alt texts and titles."""
+        if candidate.text:
+            return candidate.text
+        twin = self.candidates.get(f"{candidate.id.rpartition(':')[0]}:pair")
+        return twin.text if twin and twin.text else f"picture {candidate.id}"
+
+
+def esc(text: object) -> str:
+    """Text made safe for HTML content and quoted attributes."""
+    return escape(str(text), quote=True)
+
+
+def picture_url(path: Path) -> str:
+    """Where gradio serves a local file."""
+    return "/gradio_api/file=" + quote(str(path))
+
+
+def picture(candidate: Candidate, words: Words, *, lazy: bool = True) -> str:
+    """The candidate's picture as an `<img>` that keeps its place while loading; empty without one."""
+    if candidate.image is None:
+        return ""
+    return (
+        f'<img src="{esc(picture_url(candidate.image))}" alt="{esc(words.caption(candidate))}" '
+        f'width="240" height="240" decoding="async"{" loading=lazy" if lazy else ""}>'
+    )
+
+
+def thumbnail(image: Image.Image, alt: str) -> str:
+    """A small copy of a query's picture inside the page itself: no file of the visitor's is served."""
+    small = image.copy()
+    small.thumbnail((160, 160))
+    buffer = BytesIO()
+    small.convert("RGB").save(buffer, "JPEG", quality=82)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img class="g-thumb" src="data:image/jpeg;base64,{data}" alt="{esc(alt)}" width="72" height="72">'
+
+
+def tag(modality: Modality) -> str:
+    """The modality's word in its colour."""
+    return f'<span class="g-tag" data-modality="{KEYS[modality]}">{modality.label}</span>'
+
+
+def chips(semantic_id: Sequence[int], words: Words, left: Mapping[tuple[int, ...], int] | None = None) -> str:
+    """A written address as a row of chips, one per code; `left` says how many candidates share each prefix."""
+    items = []
+    for level in range(1, len(semantic_id) + 1):
+        prefix = tuple(semantic_id[:level])
+        name, number = words.code(prefix), prefix[-1]
+        count = (left or {}).get(prefix)
+        hint = f"Code {number} at level {level}" + (f": {plural(count, 'candidate')} left" if count else "")
+        modality = f' data-modality="{KEYS[Modality(number)]}"' if level == 1 and number in (0, 1, 2) else ""
+        named = f"<small>{number}</small>" if level > 1 and name != str(number) else ""
+        items.append(f'<li><span class="g-chip"{modality} title="{esc(hint)}">{esc(name)}{named}</span></li>')
+    return f'<ol class="g-address" aria-label="The written address">{"".join(items)}</ol>'
+
+
+def shared_length(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many codes two semantic IDs have in common from the start."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def small_id(semantic_id: Sequence[int], top: Sequence[int]) -> str:
+    """A semantic ID on one line, the part it shares with the top hit's in bold."""
+    split = shared_length(semantic_id, top)
+    bold, rest = " ".join(map(str, semantic_id[:split])), " ".join(map(str, semantic_id[split:]))
+    parts = [f"<b>{bold}</b>" if bold else "", rest]
+    return f'<code class="g-id">{" ".join(part for part in parts if part)}</code>'
+
+
+def meter(value: float, *, label: str) -> str:
+    """A number from 0 to 1 as a bar with its figure."""
+    width = 100 * min(max(value, 0.0), 1.0)
+    return (
+        f'<span class="g-meter" title="{esc(label)}"><span class="g-bar"><i style="width:{width:.1f}%"></i></span>'
+        f"<span>{value:.2f}</span></span>"
+    )
+
+
+def card(hit: Hit, top: Hit, words: Words) -> str:
+    """One hit: picture or text, how well it fits, its address, and what can be done with it."""
+    candidate, key = hit.candidate, KEYS[hit.candidate.modality]
+    weak = is_weak(hit, top)
+    log_prob = (
+        "" if hit.log_prob is None else f'<span title="log-probability of the address">{hit.log_prob:.2f}</span>'
+    )
+    buttons = "".join(
+        f'<button type="button" data-act="{act}" data-id="{esc(candidate.id)}" title="{hint}">{label}</button>'
+        for act, label, hint in (
+            ("more", "More like this", "Search for its neighbours"),
+            ("refine", "Refine with this", "Put it into the query and add your wish"),
+        )
+    )
+    return (
+        f'<li class="g-card{" g-weak" if weak else ""}" data-modality="{key}">'
+        f'<div class="g-top"><span class="g-rank">{hit.rank}</span>{tag(candidate.modality)}'
+        f"{'<span class=g-note>weaker match</span>' if weak else ''}</div>"
+        f"{_tile(candidate, words, lazy=hit.rank > 12)}"
+        f'<div class="g-facts">{meter(hit.score, label="cosine similarity to the query, 1 is the same")}{log_prob}</div>'
+        f'<div title="semantic ID; bold: shared with the first result">{small_id(hit.semantic_id, top.semantic_id)}</div>'
+        f'<div class="g-acts">{buttons}</div></li>'
+    )
+
+
+def is_weak(hit: Hit, top: Hit) -> bool:
+    """Whether a hit fits much less than the first one."""
+    return top.score > 0 and hit.score < WEAK * top.score
+
+
+def hit_list(result: SearchResult, words: Words) -> str:
+    """All hits twice, ranked and grouped by modality; a switch shows the one or the other."""
+    if not result.hits:
+        return _empty("Nothing was found. Try other words, a wider beam, or let the model decide the modality.")
+    top = result.hits[0]
+    ranked = "".join(card(hit, top, words) for hit in result.hits)
+    groups = "".join(
+        f'<section data-modality="{KEYS[modality]}"><h4>{tag(modality)} <span>{len(hits)}</span></h4>'
+        f'<ol class="g-cards">{"".join(card(hit, top, words) for hit in hits)}</ol></section>'
+        for modality in Modality
+        if (hits := [hit for hit in result.hits if hit.candidate.modality is modality])
+    )
+    return (
+        '<div class="g-switch" role="group" aria-label="How to list the results">'
+        '<button type="button" data-view="ranked">Ranked</button>'
+        '<button type="button" data-view="grouped">By modality</button></div>'
+        f'<ol class="g-cards g-ranked">{ranked}</ol><div class="g-grouped">{groups}</div>'
+    )
+
+
+def asked(query: Query, mode: str) -> str:
+    """What was asked, in one line with its picture."""
+    parts = []
+    if query.text:
+        parts.append(f"<q>{esc(query.text)}</q>")
+    if query.minus:
+        parts.append(f"without <q>{esc(query.minus)}</q>")
+    instruction = f"<em>{esc(query.instruction)}</em>" if query.instruction else ""
+    image = "" if query.image is None else thumbnail(query.image, "The picture you asked with")
+    answer = f"<small>answer: {esc(MODE_WORDS.get(mode, mode))}</small>"
+    lines = "".join(f"<div>{line}</div>" for line in (" ".join(parts), instruction, answer) if line)
+    return f'<div class="g-asked">{image}<div class="g-asked-words">{lines}</div></div>'
+
+
+def answer(result: SearchResult, words: Words, mode: str, *, from_disk: bool = False) -> str:
+    """The head of the results: what was asked, the address the model wrote, and one line about it."""
+    if not result.hits:
+        return f'<div class="g-answer">{asked(result.query, mode)}</div>'
+    left = {beam.prefix: beam.candidates for step in result.trace for beam in step.kept}
+    origin = "A search made earlier, to begin with. " if from_disk else ""
+    took = f"{origin}{result.timings.total:,.0f} ms for {plural(len(result.hits), 'result')}."
+    return (
+        f'<div class="g-answer">{asked(result.query, mode)}<div class="g-written"><h3>The address it wrote</h3>'
+        f"{chips(result.hits[0].semantic_id, words, left)}"
+        f"<p>{_sentence(result)} <small>{took}</small></p></div></div>"
+    )
+
+
+def _sentence(result: SearchResult) -> str:
+    """One line on what happened, true for this very result."""
+    wrote = (
+        'The model wrote this address. The <abbr title="A tree of all addresses in the collection">trie</abbr> '
+        "only lets it write addresses that exist."
+    )
+    scored = [hit for hit in result.hits if hit.log_prob is not None]
+    likelier = {h.semantic_id for h in scored if (h.log_prob or 0) > (result.hits[0].log_prob or 0)}
+    if not likelier:
+        return wrote
+    return f"{wrote} Re-ranking by similarity put it first; the model itself had it in place {len(likelier) + 1}."
+
+
+def examples(choices: Sequence[Example]) -> str:
+    """Example searches as a row of cards; each is one button."""
+    return f'<div class="g-examples" role="group" aria-label="Examples">{"".join(map(_example, choices))}</div>'
+
+
+def _example(example: Example) -> str:
+    ask = example.ask
+    image = "" if ask.image is None else f'<img src="{esc(picture_url(Path(ask.image)))}" alt="" width="56" height="56">'
+    words = f"<q>{esc(ask.text)}</q>" if ask.text else esc(ask.instruction)
+    return (
+        f'<button type="button" class="g-example" data-example="{esc(example.key)}">{image}'
+        f"<span><b>{esc(example.title)}</b><span>{words}</span></span></button>"
+    )
+
+
+def welcome() -> str:
+    """What stands above the results while there are none."""
+    return (
+        '<div class="g-empty"><h3>Ask with a picture, with words, or with both</h3>'
+        "<p>Choose one of the examples, or write what you are looking for and press Enter.</p></div>"
+    )
+
+
+def nothing_yet() -> str:
+    """What stands in a part of the answer before it is known."""
+    return '<div class="g-empty"><p>This fills once there is a search.</p></div>'
+
+
+def compare(ours: Sequence[Hit], theirs: SearchResult, our_ms: float, total: int, words: Words) -> str:
+    """GENIUS and exact CLIP search side by side, what both found marked."""
+    our_rank = {hit.candidate.id: hit.rank for hit in ours}
+    their_rank = {hit.candidate.id: hit.rank for hit in theirs.hits}
+    both = len(our_rank.keys() & their_rank.keys())
+    return (
+        f'<p class="g-lead"><b>{both} of {len(ours)}</b> results are the same. GENIUS wrote addresses '
+        f"({our_ms:,.0f} ms); exact search compared the query with all {total:,} candidates "
+        f"({theirs.timings.total:,.0f} ms). In a collection this small, exact search is fast; "
+        "its cost grows with the collection.</p>"
+        f'<div class="g-compare">{_column("GENIUS", "writes addresses, then re-ranks", ours, their_rank, words)}'
+        f"{_column('CLIP, exact', 'compares with every candidate', theirs.hits, our_rank, words)}</div>"
+    )
+
+
+def _column(title: str, how: str, hits: Sequence[Hit], other: Mapping[str, int], words: Words) -> str:
+    rows = "".join(_row(hit, other.get(hit.candidate.id), words) for hit in hits)
+    return f"<section><h4>{title} <small>{how}</small></h4><ol>{rows}</ol></section>"
+
+
+def _row(hit: Hit, elsewhere: int | None, words: Words) -> str:
+    mark = f'<span class="g-both">also no. {elsewhere}</span>' if elsewhere else ""
+    shown = picture(hit.candidate, words) or '<span class="g-quote" aria-hidden="true">“</span>'
+    return (
+        f'<li class="g-row{" g-shared" if elsewhere else ""}" data-modality="{KEYS[hit.candidate.modality]}">'
+        f'<span class="g-rank">{hit.rank}</span><span class="g-mini">{shown}</span>'
+        f'<span class="g-row-words">{esc(words.caption(hit.candidate))}<br>{tag(hit.candidate.modality)}{mark}</span>'
+        f"{meter(hit.score, label='cosine similarity')}</li>"
+    )
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 candidate`, `2,000 candidates`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def notes(lines: Iterable[str]) -> str:
+    """Sentences about what was left out, as a quiet list."""
+    items = "".join(f"<li>{esc(line)}</li>" for line in lines)
+    return f'<ul class="g-notes">{items}</ul>' if items else ""
+
+
+def _tile(candidate: Candidate, words: Words, *, lazy: bool) -> str:
+    text = f'<p title="{esc(candidate.text)}">{esc(candidate.text)}</p>' if candidate.text else ""
+    kind = KEYS[candidate.modality]
+    return f'<div class="g-tile g-tile-{kind}">{picture(candidate, words, lazy=lazy)}{text}</div>'
+
+
+def _empty(message: str) -> str:
+    return f'<div class="g-empty" role="status"><p>{esc(message)}</p></div>'

@@ -1,0 +1,382 @@
+"""The Search tab: a form, six examples, and an answer that explains itself.
+
+Every handler is parse → engine → render; what is shown is made in render.py, found.py and share.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import astuple, dataclass
+from functools import wraps
+from typing import Any
+
+import gradio as gr
+
+from genius.report import result_to_json
+from genius.schema import Hit, SearchResult, UserError
+from genius.ui import found, render, share, theme
+from genius.ui.ask import Ask, fitting_instruction, from_link, more_like, parse, refine_with, tasks_for
+from genius.ui.examples import BY_KEY, EXAMPLES, OPENING
+from genius.ui.handle import EngineHandle
+from genius.ui.render import Words
+
+MODE_CHOICES = [("let the model decide", "auto"), ("image", "image"), ("text", "text"), ("image + text", "pair")]
+MODEL = {"concurrency_id": "model", "concurrency_limit": 1}
+PRIVATE = {"api_visibility": "private"}
+TO_RESULTS = "() => window.geniusShowResults && window.geniusShowResults()"
+TO_TEXT = "() => window.geniusAskMore && window.geniusAskMore()"
+
+History = tuple[tuple[str, float, float, float, float], ...]
+"""Words and stage times of this visit's searches, oldest first."""
+
+
+class QueryImage(gr.Image):
+    """A picture input that hands over the file as it came, so that one place (genius.images) checks it."""
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> Any:
+        """Path of the uploaded file."""
+        if payload is None or (payload.url and payload.url.startswith("data:")):
+            return super().preprocess(payload)
+        return payload.path
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the page shows now: small and deep-copyable, as it lives in the visitor's session."""
+
+    ask: Ask
+    hits: tuple[tuple[str, tuple[int, ...], float, float | None], ...] = ()
+    total_ms: float = 0.0
+
+
+@dataclass(frozen=True)
+class Form:
+    """The inputs, in the order `parse` takes them."""
+
+    text: gr.Textbox
+    image: gr.Image
+    instruction: gr.Dropdown
+    mode: gr.Radio
+    top_k: gr.Slider
+    beams: gr.Slider
+    rerank: gr.Checkbox
+    minus: gr.Textbox
+    go: gr.Button
+    clear: gr.Button
+
+    @property
+    def fields(self) -> list[Any]:
+        """The eight input components."""
+        return [*self.__dict__.values()][:8]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The outputs of a search; `compare_tab` is the one that is filled when it is opened."""
+
+    shown: gr.State
+    history: gr.State
+    tabs: gr.Tabs
+    head: gr.HTML
+    cards: gr.HTML
+    how: gr.HTML
+    share: gr.HTML
+    compare: gr.HTML
+    compare_tab: gr.Tab
+
+    @property
+    def parts(self) -> list[Any]:
+        """The components, in the order `_show` fills them."""
+        return [*self.__dict__.values()][:8]
+
+
+def friendly(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn a UserError into a message on the page; anything else stays gradio's generic one."""
+
+    @wraps(handler)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return handler(*args, **kwargs)
+        except UserError as error:
+            raise gr.Error(render.esc(error), title="Not quite", print_exception=False) from None
+
+    return guarded
+
+
+def build(
+    page: gr.Blocks, handle: EngineHandle, first_screen: Mapping[str, SearchResult], words: Words
+) -> gr.State:
+    """Lay out the tab and wire it; returns the state that holds the timings of this visit's searches."""
+    opening = first_screen.get(OPENING.key)
+    examples = gr.HTML(render.examples(EXAMPLES), js_on_load=theme.script("examples"), elem_id="examples")
+    with gr.Row(elem_id="search-columns"):
+        with gr.Column(scale=4, min_width=300, elem_id="ask"):
+            form = _form()
+        with gr.Column(scale=11, min_width=340, elem_id="answer"):
+            answer = _answer(opening, words)
+    _wire_form(form)
+    _wire_search(page, handle, words, form, answer)
+    _wire_cards(handle, first_screen, words, form, answer, examples)
+    _endpoint(handle)
+    return answer.history
+
+
+def _form() -> Form:
+    image = QueryImage(
+        label="Picture",
+        sources=["upload", "clipboard", "webcam"],
+        type="filepath",
+        format="png",
+        height=190,
+        elem_id="query-image",
+        buttons=[],
+        placeholder="Drop a picture here, or click to choose one",
+    )
+    text = gr.Textbox(
+        label="Words",
+        placeholder="What are you looking for?",
+        lines=1,
+        max_lines=5,
+        elem_id="query-text",
+    )
+    instruction = gr.Dropdown(
+        _wordings("", None, "auto"),
+        value="",
+        label="Instruction",
+        info="What kind of answer you want: choose one, or write your own.",
+        allow_custom_value=True,
+        elem_id="query-instruction",
+    )
+    mode = gr.Radio(MODE_CHOICES, value="auto", label="Answer with", elem_id="query-mode")
+    with gr.Row(elem_id="go-row"):
+        go = gr.Button("Search", variant="primary", scale=3, min_width=120, elem_id="go")
+        clear = gr.Button("Clear", scale=1, min_width=70, elem_id="clear")
+    with gr.Accordion("More settings", open=False, elem_id="more-settings"):
+        minus = gr.Textbox(
+            label="Without", info="Words whose meaning is taken away from the query.", lines=1, max_lines=3
+        )
+        top_k = gr.Slider(1, 100, value=10, step=1, label="Number of results")
+        beams = gr.Slider(
+            1,
+            100,
+            value=50,
+            step=1,
+            label="Beam width",
+            info="How many addresses the model pursues at once: more finds more and takes longer.",
+        )
+        rerank = gr.Checkbox(
+            True,
+            label="Re-rank",
+            info="Sort what was found by similarity to the query. Off: by the probability of the address.",
+        )
+    return Form(text, image, instruction, mode, top_k, beams, rerank, minus, go, clear)
+
+
+def _answer(opening: SearchResult | None, words: Words) -> Answer:
+    empty = render.nothing_yet()
+    head, cards, how, taken_away = (
+        _html(OPENING.ask, opening, words, from_disk=True) if opening else (render.welcome(), "", empty, empty)
+    )
+    shown = gr.State(_shown(OPENING.ask, opening) if opening else None)
+    history = gr.State(())
+    head_html = gr.HTML(head, elem_id="answer-head")
+    with gr.Tabs(elem_id="answer-tabs", selected="results") as tabs:
+        with gr.Tab("Results", id="results"):
+            cards_html = gr.HTML(cards, js_on_load=theme.script("cards"), elem_id="cards")
+        with gr.Tab("How it was found", id="how"):
+            how_html = gr.HTML(how, elem_id="how")
+        with gr.Tab("Compare with CLIP", id="compare") as compare_tab:
+            compare_html = gr.HTML(empty, elem_id="compare")
+        with gr.Tab("Link, JSON, API", id="share"):
+            share_html = gr.HTML(taken_away, js_on_load=theme.script("share"), elem_id="share")
+    return Answer(shown, history, tabs, head_html, cards_html, how_html, share_html, compare_html, compare_tab)
+
+
+def _wire_form(form: Form) -> None:
+    """Instructions that fit what is given and wanted; a button that empties the form."""
+
+    def suggest(text: str, image: str | None, mode: str, instruction: str | None) -> gr.Dropdown:
+        ask = Ask(text=(text or "").strip(), image=image, instruction=instruction or "", mode=mode or "auto")
+        return gr.Dropdown(choices=_wordings(text, image, mode), value=fitting_instruction(ask))
+
+    gr.on(
+        [form.text.blur, form.image.change, form.mode.change],
+        suggest,
+        [form.text, form.image, form.mode, form.instruction],
+        form.instruction,
+        queue=False,
+        show_progress="hidden",
+        **PRIVATE,
+    )
+    form.clear.click(lambda: _fill(Ask()), None, form.fields, show_progress="hidden", **PRIVATE)
+
+
+def _wire_search(page: gr.Blocks, handle: EngineHandle, words: Words, form: Form, answer: Answer) -> None:
+    """The button, Enter, a link that was opened, and the comparison."""
+
+    @friendly
+    def search(history: History, *fields: Any) -> tuple[Any, ...]:
+        ask = parse(*fields)
+        return ask.instruction, *_show(ask, _run(handle, ask), words, history)
+
+    @friendly
+    def open_link(history: History, request: gr.Request) -> tuple[Any, ...]:
+        ask = from_link(dict(request.query_params))
+        if ask is None:
+            return (gr.skip(),) * (len(form.fields) + len(answer.parts))
+        return *_fill(ask), *_show(ask, _run(handle, ask), words, history)
+
+    @friendly
+    def compare(shown: Shown | None) -> str:
+        if shown is None:
+            raise UserError("Search for something first; then compare.")
+        theirs = handle.exact_search(shown.ask)
+        return render.compare(_hits(handle, shown), theirs, shown.total_ms, len(handle.candidates), words)
+
+    gr.on(
+        [form.go.click, form.text.submit, form.minus.submit],
+        search,
+        [answer.history, *form.fields],
+        [form.instruction, *answer.parts],
+        show_progress_on=[answer.cards],
+        **MODEL,
+        **PRIVATE,
+    ).success(None, js=TO_RESULTS, **PRIVATE)
+    page.load(
+        open_link,
+        answer.history,
+        [*form.fields, *answer.parts],
+        show_progress="hidden",
+        **MODEL,
+        **PRIVATE,
+    )
+    answer.compare_tab.select(compare, answer.shown, answer.compare, **MODEL, **PRIVATE)
+
+
+def _wire_cards(
+    handle: EngineHandle,
+    first_screen: Mapping[str, SearchResult],
+    words: Words,
+    form: Form,
+    answer: Answer,
+    examples: gr.HTML,
+) -> None:
+    """What a click on a card or an example does. What it sends is the visitor's: looked up, never trusted."""
+
+    @friendly
+    def example(history: History, event: gr.EventData) -> tuple[Any, ...]:
+        ask = BY_KEY[key].ask if (key := _sent(event, "key")) in BY_KEY else OPENING.ask
+        stored = None if handle.ready else first_screen.get(key)
+        return *_fill(ask), *_show(ask, stored or _run(handle, ask), words, history)
+
+    @friendly
+    def more(shown: Shown | None, history: History, event: gr.EventData) -> tuple[Any, ...]:
+        ask = more_like(handle.candidate(_sent(event, "id")), shown and shown.ask)
+        return *_fill(ask), *_show(ask, _run(handle, ask), words, history)
+
+    @friendly
+    def refine(shown: Shown | None, event: gr.EventData) -> tuple[Any, ...]:
+        return _fill(refine_with(handle.candidate(_sent(event, "id")), shown and shown.ask))
+
+    everything = [*form.fields, *answer.parts]
+    settings: dict[str, Any] = {"show_progress_on": [answer.cards], **MODEL, **PRIVATE}
+    examples.example(example, answer.history, everything, **settings).success(None, js=TO_RESULTS, **PRIVATE)
+    answer.cards.more_like_this(more, [answer.shown, answer.history], everything, **settings).success(
+        None, js=TO_RESULTS, **PRIVATE
+    )
+    answer.cards.refine_with_this(
+        refine, answer.shown, form.fields, show_progress="hidden", **PRIVATE
+    ).success(None, js=TO_TEXT, **PRIVATE)
+
+
+def _endpoint(handle: EngineHandle) -> None:
+    """`/search` for scripts: the same inputs as the form, JSON out."""
+
+    @friendly
+    def search(
+        text: str = "",
+        image: str | None = None,
+        instruction: str = "",
+        modality: str = "auto",
+        top_k: float = 10,
+        beams: float = 50,
+        rerank: bool = True,
+        minus: str = "",
+    ) -> dict[str, Any]:
+        """Search with words, a picture or both. `modality` is auto, image, text or pair."""
+        return result_to_json(
+            handle.search(parse(text, image, instruction, modality, top_k, beams, rerank, minus))
+        )
+
+    with gr.Group(visible=False):
+        inputs = [
+            gr.Textbox(label="text"),
+            QueryImage(label="image", type="filepath"),
+            gr.Textbox(label="instruction"),
+            gr.Textbox("auto", label="modality"),
+            gr.Number(10, label="top_k", precision=0),
+            gr.Number(50, label="beams", precision=0),
+            gr.Checkbox(True, label="rerank"),
+            gr.Textbox(label="minus"),
+        ]
+        output = gr.JSON(label="result")
+        gr.Button().click(search, inputs, output, api_name="search", **MODEL)
+
+
+def _run(handle: EngineHandle, ask: Ask) -> SearchResult:
+    if not handle.ready:
+        gr.Info("The model is still loading. The search starts by itself as soon as it is there.")
+    return handle.search(ask)
+
+
+def _show(ask: Ask, result: SearchResult, words: Words, history: History) -> tuple[Any, ...]:
+    """Values for `Answer.parts`: a new search goes back to its results and forgets the last comparison."""
+    shown, timings = _shown(ask, result), astuple(result.timings)
+    kept = (*history, (ask.text or "a picture", *timings))[-12:]
+    return shown, kept, gr.Tabs(selected="results"), *_html(ask, result, words), render.nothing_yet()
+
+
+def _html(
+    ask: Ask, result: SearchResult, words: Words, *, from_disk: bool = False
+) -> tuple[str, str, str, str]:
+    return (
+        render.answer(result, words, ask.mode, from_disk=from_disk),
+        render.hit_list(result, words),
+        found.how(result, words),
+        share.share(ask, result),
+    )
+
+
+def _shown(ask: Ask, result: SearchResult) -> Shown:
+    hits = tuple((hit.candidate.id, hit.semantic_id, hit.score, hit.log_prob) for hit in result.hits)
+    return Shown(ask, hits, result.timings.total)
+
+
+def _hits(handle: EngineHandle, shown: Shown) -> list[Hit]:
+    return [
+        Hit(rank, handle.candidate(candidate_id), semantic_id, score, log_prob)
+        for rank, (candidate_id, semantic_id, score, log_prob) in enumerate(shown.hits, start=1)
+    ]
+
+
+def _fill(ask: Ask) -> tuple[Any, ...]:
+    """Values for `Form.fields` that show this request."""
+    image = ask.query().image if ask.image else None
+    instruction = gr.Dropdown(
+        choices=_wordings(ask.text, ask.image, ask.mode), value=ask.instruction
+    )
+    return (ask.text, image, instruction, ask.mode, ask.top_k, ask.beams, ask.rerank, ask.minus)
+
+
+def _wordings(text: str | None, image: str | None, mode: str | None) -> list[str]:
+    """One wording for each task that fits; nothing at all is a choice, too."""
+    tasks = tasks_for(bool((text or "").strip()), image is not None, mode or "auto")
+    return [task.wordings[0] for task in tasks]
+
+
+def _sent(event: gr.EventData, name: str) -> str:
+    """A value a browser sent with an event, if it is a text at all."""
+    value = (event._data or {}).get(name) if isinstance(event._data, dict) else None
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,13 @@
+"""The place of the speed race: how long this visit's searches took."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from genius.ui import places
+
+
+def build(tab: gr.Tab, history: gr.State) -> None:
+    """Lay out the tab; the times are drawn when it is opened."""
+    times = gr.HTML(places.times(()), elem_id="speed-place")
+    tab.select(places.times, history, times, show_progress="hidden", api_visibility="private")

@@ -1,0 +1,116 @@
+"""How the page looks: gradio's theme, our stylesheet and script, and what `launch` needs to use them."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.media import MEDIA_ROOT
+
+from genius.schema import Candidate
+
+ASSETS = Path(__file__).parents[2] / "assets" / "ui"
+
+
+def script(name: str) -> str:
+    """The text of one of our JavaScript files."""
+    return (ASSETS / f"{name}.js").read_text()
+
+
+def theme() -> gr.themes.Base:
+    """Gradio's own parts in the page's colours; the values are the variables of genius.css.
+
+    The fonts come with gradio, so nothing is fetched from elsewhere.
+    """
+    built = gr.themes.Base(
+        primary_hue=gr.themes.colors.teal,
+        neutral_hue=gr.themes.colors.stone,
+        radius_size=gr.themes.sizes.radius_md,
+        font=[gr.themes.LocalFont("IBM Plex Sans", weights=(400, 600, 700)), "system-ui", "sans-serif"],
+        font_mono=[gr.themes.LocalFont("IBM Plex Mono", weights=(400, 600)), "ui-monospace", "monospace"],
+    )
+    both = {
+        "body_background_fill": "var(--g-page)",
+        "body_text_color": "var(--g-ink)",
+        "body_text_color_subdued": "var(--g-quiet)",
+        "background_fill_primary": "var(--g-sheet)",
+        "background_fill_secondary": "var(--g-page)",
+        "block_background_fill": "var(--g-sheet)",
+        "block_border_color": "var(--g-line)",
+        "block_label_text_color": "var(--g-quiet)",
+        "block_label_background_fill": "var(--g-sheet)",
+        "block_title_text_color": "var(--g-ink)",
+        "block_info_text_color": "var(--g-quiet)",
+        "border_color_primary": "var(--g-line)",
+        "border_color_accent": "var(--g-accent)",
+        "color_accent": "var(--g-accent)",
+        "color_accent_soft": "var(--g-accent-soft)",
+        "input_background_fill": "var(--g-field)",
+        "input_border_color": "var(--g-line)",
+        "input_border_color_focus": "var(--g-accent)",
+        "input_placeholder_color": "var(--g-faint)",
+        "button_primary_background_fill": "var(--g-accent)",
+        "button_primary_background_fill_hover": "var(--g-accent-strong)",
+        "button_primary_text_color": "var(--g-on-accent)",
+        "button_secondary_background_fill": "var(--g-sheet)",
+        "button_secondary_background_fill_hover": "var(--g-accent-soft)",
+        "button_secondary_border_color": "var(--g-line)",
+        "button_secondary_text_color": "var(--g-ink)",
+        "checkbox_background_color_selected": "var(--g-accent)",
+        "checkbox_border_color_selected": "var(--g-accent)",
+        "checkbox_label_background_fill": "var(--g-field)",
+        "checkbox_label_background_fill_selected": "var(--g-accent-soft)",
+        "checkbox_label_border_color_selected": "var(--g-accent)",
+        "checkbox_label_text_color_selected": "var(--g-ink)",
+        "link_text_color": "var(--g-accent)",
+        "slider_color": "var(--g-accent)",
+    }
+    known = signature(built.set).parameters
+    dark = {f"{name}_dark": value for name, value in both.items() if f"{name}_dark" in known}
+    return built.set(block_shadow="none", block_label_shadow="none", **both, **dark)
+
+
+def picture_folders(candidates: Iterable[Candidate]) -> list[str]:
+    """The folders the collection's pictures lie in: the only ones the page may serve, beside the examples'."""
+    folders = {str(candidate.image.parent) for candidate in candidates if candidate.image is not None}
+    return sorted(folders | {str(MEDIA_ROOT)})
+
+
+def launch_options(candidates: Mapping[str, Candidate]) -> dict[str, Any]:
+    """Arguments of `Blocks.launch`: looks, limits, and which folders may be served."""
+    style = (ASSETS / "genius.css").read_text()
+    return {
+        "theme": theme(),
+        "head": f"<style>{style}</style><script>{script('page')}</script>",
+        "allowed_paths": picture_folders(candidates.values()),
+        "max_file_size": "20mb",
+        "ssr_mode": False,
+        "footer_links": ["api", "settings"],
+    }
+
+
+def page_head() -> str:
+    """The page's name and purpose."""
+    return (
+        '<header class="g-head"><div><h1>GENIUS</h1>'
+        "<p>Search pictures and words by letting a model <em>write the address</em> of what you want.</p></div>"
+        '<button type="button" class="g-theme" data-theme-switch aria-label="Switch between light and dark">'
+        "<span aria-hidden=true>◐</span></button></header>"
+    )
+
+
+def status_line(message: str, kind: str) -> str:
+    """Whether the model is there: `kind` is loading, ready or failed."""
+    return f'<p class="g-status g-{kind}" role="status">{html.escape(message)}</p>'
+
+
+CREDITS = (
+    '<footer class="g-credits"><p>Pictures: <a href="https://openmoji.org" rel="noopener">OpenMoji</a>, '
+    '<a href="https://creativecommons.org/licenses/by-sa/4.0/" rel="noopener">CC BY-SA 4.0</a> · '
+    "Tux Paint stamps, by the Tux Paint contributors · Open Clip Art Library, public domain.</p>"
+    "<p>Method: Kim et al., “GENIUS: A Generative Framework for Universal Multimodal Search”, CVPR 2025.</p></footer>"
+)

@@ -1,0 +1,121 @@
+"""An engine without a model, for the page's tests: it answers by comparing words, and invents addresses.
+
+Answers look plausible (same modality rules, ranks, trace and timings as the real one) and are the same
+for the same query.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from math import log
+
+from genius.instructions import TASKS
+from genius.schema import (
+    Beam,
+    BeamStep,
+    Candidate,
+    Hit,
+    Query,
+    SearchOptions,
+    SearchResult,
+    Timings,
+    UserError,
+)
+from genius.sources import openmoji
+from genius.sources.picture import candidates_of
+
+LEVELS = 6
+
+
+@dataclass(frozen=True)
+class FakeIndex:
+    """The candidates, as the real index offers them."""
+
+    candidates: tuple[Candidate, ...]
+
+
+class FakeEngine:
+    """`genius.engine.Engine` as the page sees it."""
+
+    def __init__(self, candidates: tuple[Candidate, ...], delay: float = 0.0) -> None:
+        self.index = FakeIndex(candidates)
+        self.notes: tuple[str, ...] = (
+            "The Tux Paint stamps are not installed: apt-get install tuxpaint-stamps-default.",
+        )
+        self._by_id = {candidate.id: candidate for candidate in candidates}
+        self._captions = {c.id.rpartition(":")[0]: c.text or "" for c in candidates if c.text}
+        self._delay = delay
+
+    @classmethod
+    def of_openmoji(cls, every: int = 1, delay: float = 0.0) -> FakeEngine:
+        """The OpenMoji collection, or every so many-th drawing of it; lions are always there."""
+        kept = [p for n, p in enumerate(openmoji.pictures()) if n % every == 0 or "lion" in p.text]
+        return cls(tuple(candidates_of(kept, "openmoji")), delay)
+
+    def candidate(self, candidate_id: str) -> Candidate:
+        """The candidate with this id."""
+        if candidate_id not in self._by_id:
+            raise UserError(f"No candidate {candidate_id}.")
+        return self._by_id[candidate_id]
+
+    def search(self, queries: list[Query], options: SearchOptions = SearchOptions()) -> list[SearchResult]:
+        """Results with an invented trace."""
+        time.sleep(self._delay)
+        return [self._answer(query, options, exact=False) for query in queries]
+
+    def exact_search(
+        self, queries: list[Query], options: SearchOptions = SearchOptions()
+    ) -> list[SearchResult]:
+        """Nearly the same results, without a trace."""
+        return [self._answer(query, options, exact=True) for query in queries]
+
+    def _answer(self, query: Query, options: SearchOptions, *, exact: bool) -> SearchResult:
+        _ = query.modality  # complains about an empty query, as the real one does
+        target = options.prefix[0] if options.prefix else _wanted(query)
+        wanted = set((query.text or "lion").lower().replace("?", "").split())
+        scored = sorted(
+            ((self._fit(c, wanted, exact), c) for c in self._by_id.values() if target in (None, c.modality)),
+            key=lambda pair: (-pair[0], pair[1].id),
+        )[: options.top_k]
+        hits = tuple(
+            Hit(rank, c, self._address(c), round(fit, 4), None if exact else -1.2 - 0.4 * rank)
+            for rank, (fit, c) in enumerate(scored, start=1)
+        )
+        timings = Timings(31.0, 0, 0, 4.2) if exact else Timings(38.4, 0.6, 214.0, 1.3 * options.rerank)
+        return SearchResult(query, hits, () if exact else self._trace(hits, options.beams), timings)
+
+    def _fit(self, candidate: Candidate, wanted: set[str], exact: bool) -> float:
+        caption = self._captions.get(candidate.id.rpartition(":")[0], "").lower()
+        words = set(caption.replace(",", "").replace(":", "").split())
+        noise = _number(candidate.id + str(exact), 1000) / 8000
+        return 0.45 + 0.4 * len(words & wanted) / max(len(words), 1) + noise
+
+    def _address(self, candidate: Candidate) -> tuple[int, ...]:
+        caption = self._captions.get(candidate.id.rpartition(":")[0], "")
+        words = caption.split() + ["", "", "", "", ""]
+        codes = [_number(" ".join(words[: n + 1]), 256) for n in range(LEVELS - 2)]
+        return (int(candidate.modality), *codes, _number(candidate.id, 256))
+
+    def _trace(self, hits: tuple[Hit, ...], beams: int) -> tuple[BeamStep, ...]:
+        steps = []
+        for level in range(1, LEVELS + 1):
+            prefixes = list(dict.fromkeys(hit.semantic_id[:level] for hit in hits))
+            count = max(1, len(self._by_id) // 6 ** (level - 1) // 3)
+            kept = tuple(
+                Beam(p, log(0.9 / (n + 1)) * level ** 0.5, max(1, count // (n + 1)))
+                for n, p in enumerate(prefixes[:8])
+            )
+            spare = [(*hits[0].semantic_id[: level - 1], (hits[0].semantic_id[level - 1] + n) % 256) for n in (7, 31)]
+            dropped = tuple(Beam(p, -6.0 - n, 3 + n) for n, p in enumerate(spare if level > 1 else []))
+            steps.append(BeamStep(level, min(beams * 9, 3 if level == 1 else 400), kept, dropped))
+        return tuple(steps)
+
+
+def _wanted(query: Query) -> int | None:
+    return next((int(t.target) for t in TASKS if query.instruction in t.wordings), None)
+
+
+def _number(text: str, below: int) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest()) % below
