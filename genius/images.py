@@ -59,6 +59,8 @@ _CHILD = (
 def open_image(source: Path | str | bytes | Image.Image) -> Image.Image:
     """Return `source` as an upright RGB image on white, longer side at most `MAX_SIDE`.
 
+    Of an animation, the first frame. Fully transparent margins are cut off.
+
     Parameters
     ----------
     source
@@ -161,6 +163,8 @@ def _clean(image: Image.Image, name: str) -> Image.Image:
             image.seek(0)
         image.load()
         image = _upright(_eight_bits(image))
+        if image.mode == "RGBA":
+            image = image.crop(image.getchannel("A").getbbox())  # a clear margin shows nothing
         image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BICUBIC)
         if image.mode == "RGBA":
             white = Image.new("RGBA", image.size, "white")
