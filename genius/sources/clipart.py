@@ -20,7 +20,7 @@ from genius.sources.picture import Picture
 
 NAME = "clipart"
 FOLDER = Path("/usr/share/openclipart")
-HOW_TO_GET = "apt-get install openclipart-png openclipart-svg"
+HOW_TO_GET = "sudo apt-get install openclipart-png openclipart-svg"
 
 # Gradients, pieces of a jigsaw, letters, regional flags; icon sets whose names only their authors understand;
 # the same playing cards again in three other frames; empty pictures; what does not belong on a first screen.
@@ -71,6 +71,8 @@ class _Work:
 
 def pictures(folder: Path = FOLDER) -> list[Picture]:
     """Return every drawing that has a usable name; none if the packages are not installed."""
+    if not (folder / "svg").is_dir():  # without the names the pictures would be other candidates
+        return []
     works = [_read(place, folder) for place in _places(folder / "png")]
     sharing = Counter(work.title for work in works)
     found = []
@@ -168,11 +170,8 @@ def _clean(text: str) -> str:
     'Dog Drawn With Straight Lines (black and white)'
     """
     text = re.sub(r"(?i)\(?\brollandin\b.*|architetto francesco.*|\(?email:.*|\S+@\S+|\.svg\b", "", text)
-    text = re.sub(
-        r"(?i)\s+-\s+(rpg map elements?|body part|clothing)$|\baiga\b|\bsvg\b|_?openclipart|^hotel icon (?=\w)",
-        "",
-        text,
-    )
+    text = re.sub(r"(?i)\s+-\s+(rpg map elements?|body part|clothing)$|^hotel icon (?=\w)", "", text)
+    text = re.sub(r"(?i)\baiga\b|\bsvg\b|_?openclipart", "", text)
     text = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", text.replace("_", " "))
     text = re.sub(r"(?i)\(b (?:and|&) w\)|\bb ?w$", "(black and white)", text)
     text = re.sub(r"#?\b0\d*\b|#\d+|(?<=[A-Za-z]{3})[ -]?\d+(?=\W*$|,)", " ", text)
@@ -180,10 +179,10 @@ def _clean(text: str) -> str:
 
 
 def _without_author(stem: str, agents: tuple[str, ...]) -> str:
-    """Return a file name's words without those of its author, who is cut short there: `boy_astrid_grae_01`."""
+    """Return a file name's words without its author's, cut short there: `boy_astrid_grae_01`."""
     authors = [name for agent in agents for name in re.findall(r"\w+", agent.lower())]
     words = [word for word in re.split(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])", stem) if len(word) > 1]
-    while len(words) > 1 and any(name.startswith(words[-1].lower()) for name in authors):
+    while words and any(name.startswith(words[-1].lower()) for name in authors):
         words.pop()
     return " ".join(word for word in words if word.lower() not in _EMPTY_WORDS)
 
@@ -213,55 +212,63 @@ _EMPTY_WORDS = frozenset(
 )
 
 _FOREIGN = """
-acquila aquila: eagle; cigno cigni: swan; gabbiano: seagull; gallo: rooster; gallina: hen; gufo: owl; pollo: chicken
-stormo: flock of birds; tacchino: turkey; uccello: bird; anatra papera: duck; colombo: pigeon; struzzo: ostrich
-pinguino: penguin; pennuto: bird; cavalletta: grasshopper; coccinella coccinellona coccinelle: ladybug
-farfalla farfalle: butterfly; formichina formicona: ant; insetto: insect; libellula libellule: dragonfly
-lumaca: snail; mantide mante: praying mantis; moschito zanzara: mosquito; mostriciattolo: little monster
-ragnetto ragno: spider; ape abeille: bee; miele: honey; dino dinosauro dinosauri: dinosaur; pescetto: fish
-lucertola lucertolona lucertolone ramarro: lizard; rana: frog; antilope: antelope; orso ours: bear; leone: lion
-tigre tigri: tiger; canguro: kangaroo; coniglio: rabbit; elefante elefantone: elephant; cavallo: horse
-gatto gatti gattina: cat; cani: dog; pecora pecorella agnellini: sheep; stambecco: ibex; topo: mouse; toro: bull
-vacca mucca mucche: cow; cammello: camel; lucchetto: padlock; paesaggio: landscape; marino: sea; egizio: Egyptian
-poltrona: armchair; sedia: chair; ombrelloni: sun umbrella; legno: wooden; tavolo: table; casa: house
-campagna: country; montagna: mountain; cubo: cube; pulsante: button; finestra finestre: window; schermo: screen
-stampante: printer; disco: disk; foglio: sheet; mondo: globe; salvagente: lifebelt; borsa borsetta: bag
-estiva: summer; cesto: basket; valigie: suitcases; decorazione: decoration; geometrico: geometric; motivo: pattern
-casco: helmet; microfono: microphone; cinepresa: film camera; telecamera: video camera; birra: beer; lattine: cans
-macchina: machine; fotografica: camera; caffe: coffee; tazza: cup; teiera: teapot; gelato: ice cream; torta: cake
-prugna: plum; pera: pear; pesca: peach; fuoco: fire; campeggio: camping; frullatore: blender; pomodori: tomatoes
+architetto: architect
+acquila aquila: eagle; cigno cigni: swan; gabbiano: seagull; gallo: rooster; gallina: hen; gufo: owl
+pollo: chicken; stormo: flock of birds; tacchino: turkey; uccello: bird; anatra papera: duck
+colombo: pigeon; struzzo: ostrich; pinguino: penguin; pennuto: bird; cavalletta: grasshopper
+coccinella coccinellona coccinelle: ladybug; farfalla farfalle: butterfly; formichina formicona: ant
+insetto: insect; libellula libellule: dragonfly; lumaca: snail; mantide mante: praying mantis
+moschito zanzara: mosquito; mostriciattolo: little monster; ragnetto ragno: spider; ape abeille: bee
+miele: honey; dino dinosauro dinosauri: dinosaur; pescetto: fish
+lucertola lucertolona lucertolone ramarro: lizard; rana: frog; antilope: antelope; orso ours: bear
+leone: lion; tigre tigri: tiger; canguro: kangaroo; coniglio: rabbit; elefante elefantone: elephant
+cavallo: horse; gatto gatti gattina: cat; cani: dog; pecora pecorella agnellini: sheep; stambecco: ibex
+topo: mouse; toro: bull; vacca mucca mucche: cow; cammello: camel; lucchetto: padlock; paesaggio: landscape
+marino: sea; egizio: Egyptian; poltrona: armchair; sedia: chair; ombrelloni: sun umbrella; legno: wooden
+tavolo: table; casa: house; campagna: country; montagna: mountain; cubo: cube; pulsante: button
+finestra finestre: window; schermo: screen; stampante: printer; disco: disk; foglio: sheet; mondo: globe
+salvagente: lifebelt; borsa borsetta: bag; estiva: summer; cesto: basket; valigie: suitcases
+decorazione: decoration; geometrico: geometric; motivo: pattern; casco: helmet; microfono: microphone
+cinepresa: film camera; telecamera: video camera; birra: beer; lattine: cans; macchina: machine
+fotografica: camera; caffe: coffee; tazza: cup; teiera: teapot; gelato: ice cream; torta: cake; prugna: plum
+pera: pear; pesca: peach; fuoco: fire; campeggio: camping; frullatore: blender; pomodori: tomatoes
 aglio: garlic; ravanello: radish; zucca: pumpkin; appunti: notes; calcolatrice: calculator; carta: paper
-cassa: cash register; cestino: wastebasket; pieno: full; vuoto: empty; clessidra: hourglass; diagramma: diagram
-fabbrica: factory; istogramma: bar chart; lana: wool; lettera: letter; pinzatrice: stapler; puntine: drawing pins
-scotch: adhesive tape; tabella: table of data; telefono: telephone; dente: tooth; camicia: shirt; seta: silk
-pattino: skate; donna: woman; incinta: pregnant; fata: fairy; bambina: little girl; nonno: grandfather
+cassa: cash register; cestino: wastebasket; pieno: full; vuoto: empty; clessidra: hourglass
+diagramma: diagram; fabbrica: factory; istogramma: bar chart; lana: wool; lettera: letter
+pinzatrice: stapler; puntine: drawing pins; scotch: adhesive tape; tabella: table of data
+telefono: telephone; dente: tooth; camicia: shirt; seta: silk; pattino: skate; donna: woman
+incinta: pregnant; fata: fairy; bambina: little girl; nonno: grandfather
 pattinatrice pattinatrici: ice skater; signore: gentleman; signorina: young lady; subacqueo: scuba diver
-utente utenti: user; albero: tree; mazzo: bouquet; fiori: flower; pacco: package; regalo: gift; palloncini: balloons
-anelli: rings; televisore: television; esperimento: experiment; chimico: chemical; pillole: pill; barattolo: jar
-medicina: medicine; dottore: doctor; siringa: syringe; microscopio: microscope; provetta provette: test tube
-attenzione: warning sign; orologio: clock; parete: wall; portafoglio: wallet; nucleare: nuclear; simbolo: symbol
-giapponese: Japanese; binocolo: binoculars; bussola: compass; calamita: magnet; chiave: key; ferro: clothes iron
-lente: magnifying glass; livella: spirit level; mattone: brick; dentata: gear; scolapasta: colander; secchio: bucket
-sega: saw; viti: screws; pallone: balloon; aerestatico: hot air; bicicletta: bicycle; trattore: tractor
-formulario: form; griglia: grid; orme: footprints; neve: snow; proiettore: projector; sapone: soap; liquido: liquid
-scodella: bowl; tavolozza: palette; tenda: tent; condominio: apartment building; cornetto: croissant
-montacarichi: forklift; pittura: painting; pennello: paintbrush; natale: Christmas; traslocatore: furniture mover
-uovo: egg; sorridente: smiling; ambulanza: ambulance; asse: ironing board; betoniera: concrete mixer; calzettoni: socks
+utente utenti: user; albero: tree; mazzo: bouquet; fiori: flower; pacco: package; regalo: gift
+palloncini: balloons; anelli: rings; televisore: television; esperimento: experiment; chimico: chemical
+pillole: pill; barattolo: jar; medicina: medicine; dottore: doctor; siringa: syringe
+microscopio: microscope; provetta provette: test tube; attenzione: warning sign; orologio: clock
+parete: wall; portafoglio: wallet; nucleare: nuclear; simbolo: symbol; giapponese: Japanese
+binocolo: binoculars; bussola: compass; calamita: magnet; chiave: key; ferro: clothes iron
+lente: magnifying glass; livella: spirit level; mattone: brick; dentata: gear; scolapasta: colander
+secchio: bucket; sega: saw; viti: screws; pallone: balloon; aerestatico: hot air; bicicletta: bicycle
+trattore: tractor; formulario: form; griglia: grid; orme: footprints; neve: snow; proiettore: projector
+sapone: soap; liquido: liquid; scodella: bowl; tavolozza: palette; tenda: tent
+condominio: apartment building; cornetto: croissant; montacarichi: forklift; pittura: painting
+pennello: paintbrush; natale: Christmas; traslocatore: furniture mover; uovo: egg; sorridente: smiling
+ambulanza: ambulance; asse: ironing board; betoniera: concrete mixer; calzettoni: socks
 biberon: baby bottle; ghiaccio: ice; candela: candle; carpentiere: carpenter; carretta: wheelbarrow
-ciuccio: pacifier; corridore: runner; fattoria: farm; festoni ghirlande: garlands; fiocco: bow; foglie: leaves
-giardinaggio: gardening; grattacieli: skyscrapers; grondaia: gutter; guanti: gloves; imbianchino: house painter
-lampada: lamp; metro: tape measure; motosega: chainsaw; pesistica: weightlifting; principessa: princess
-ragazza: girl; ragazzo: boy; bionda: blonde; bruna: brunette; seduta: seated; cappello: hat; scala: ladder
-scatolone: cardboard box; serratura: lock; spaventapasseri: scarecrow; stetoscopio: stethoscope; vestito: dress
-tramezzino: sandwich; zaino: backpack; sacco: sleeping bag; teschio: skull; francobollo: postage stamp
-forbici: scissors; pettine: comb; pannocchia: corn cob; cronometro: stopwatch; libro: book; cartella: folder
-bottiglia: bottle; vino: wine; sole: sun; fiore: flower; forchettoni: grill forks; posate: cutlery
-giallo gialla: yellow; rosso rosse: red; rossa: red-haired; verde verdi: green; grigio grigia grigi: grey; nero: black
-bianco bianchi: white; arancione arancioni: orange; marroni: brown; viola: purple; rosa: pink
-baloon: balloon; glace: ice cream; gateau: cake; pasteque: watermelon; sapin: fir tree; couronne: crown; nuage: cloud
-extincteur: fire extinguisher; sortie: exit; secours: emergency; fumer: no smoking; toxique: toxic; corrosif: corrosive
-mains: hand protection; tete: head protection; pieds: foot protection; ouie: hearing protection; vue: eye protection
-potable: no drinking water; biologique: biohazard; rayonnement: laser radiation
+ciuccio: pacifier; corridore: runner; fattoria: farm; festoni ghirlande: garlands; fiocco: bow
+foglie: leaves; giardinaggio: gardening; grattacieli: skyscrapers; grondaia: gutter; guanti: gloves
+imbianchino: house painter; lampada: lamp; metro: tape measure; motosega: chainsaw; pesistica: weightlifting
+principessa: princess; ragazza: girl; ragazzo: boy; bionda: blonde; bruna: brunette; seduta: seated
+cappello: hat; scala: ladder; scatolone: cardboard box; serratura: lock; spaventapasseri: scarecrow
+stetoscopio: stethoscope; vestito: dress; tramezzino: sandwich; zaino: backpack; sacco: sleeping bag
+teschio: skull; francobollo: postage stamp; forbici: scissors; pettine: comb; pannocchia: corn cob
+cronometro: stopwatch; libro: book; cartella: folder; bottiglia: bottle; vino: wine; sole: sun
+fiore: flower; forchettoni: grill forks; posate: cutlery; giallo gialla: yellow; rosso rosse: red
+rossa: red-haired; verde verdi: green; grigio grigia grigi: grey; nero: black; bianco bianchi: white
+arancione arancioni: orange; marroni: brown; viola: purple; rosa: pink; baloon: balloon; glace: ice cream
+gateau: cake; pasteque: watermelon; sapin: fir tree; couronne: crown; nuage: cloud
+extincteur: fire extinguisher; sortie: exit; secours: emergency; fumer: no smoking; toxique: toxic
+corrosif: corrosive; mains: hand protection; tete: head protection; pieds: foot protection
+ouie: hearing protection; vue: eye protection; potable: no drinking water; biologique: biohazard
+rayonnement: laser radiation
 """
 _GLOSSARY = {
     word: english

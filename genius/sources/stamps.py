@@ -10,7 +10,7 @@ from genius.sources.picture import Picture
 
 NAME = "stamps"
 FOLDER = Path("/usr/share/tuxpaint/stamps")
-HOW_TO_GET = "apt-get install tuxpaint-stamps-default"
+HOW_TO_GET = "sudo apt-get install tuxpaint-stamps-default"
 
 # A sentence ends before a capital; "St. Bernard" does not.
 _NEXT_SENTENCE = re.compile(r"(?<=[\w)”’\"]{2}[.!?…])\s+(?=[A-Z“])")
