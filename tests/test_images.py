@@ -113,7 +113,8 @@ def test_svg_from_text_and_file(tmp_path: Path) -> None:
 
 def test_svg_measured_in_points_and_with_a_filter() -> None:
     markup = (
-        '<svg xmlns="http://www.w3.org/2000/svg" width="75pt" height="37.5pt"><filter id="f"><feOffset/></filter>'
+        '<svg xmlns="http://www.w3.org/2000/svg" width="75pt" height="37.5pt">'
+        '<filter id="f"><feOffset/></filter>'
         '<rect width="400" height="400" fill="rgb(200,100,50)" filter="url(#f)"/></svg>'
     )
     image = open_image(markup)
