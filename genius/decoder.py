@@ -286,7 +286,7 @@ class Decoder(nn.Module):
         return self.t5.encode(self.prefix(z).unflatten(-1, (self.config.prefixes, self.config.width)))
 
     def _hidden(self, z: Tensor, codes: Tensor) -> Tensor:
-        """z [B, dim], codes [B, M] → what each level is decided from [B, M, width]; sees earlier codes only."""
+        """z [B, dim], codes [B, M] → [B, M, width]: for each level, what the query and the codes before say."""
         tokens = F.pad(codes[:, :-1] + self.offsets[:-1], (1, 0), value=START)
         x = self.t5.dropout(self.t5.shared(tokens))
         bias = self.t5.position_bias(tokens.shape[1])

@@ -39,6 +39,11 @@ class Children:
     def __len__(self) -> int:
         return len(self.code)
 
+    def only(self, code: int) -> Children:
+        """Those that continue with one code."""
+        kept = self.code == code
+        return Children(self.parent[kept], self.code[kept], self.start[kept], self.stop[kept])
+
 
 class CodeTrie:
     """Sorted codes of n candidates, each of M levels. Several candidates may share an ID.
@@ -104,7 +109,7 @@ class CodeTrie:
         return self._rows[start:stop].astype(np.int64)
 
     def lines(self, rows: ArrayLike) -> NDArray[np.int64]:
-        """Where some candidates are [k], given their rows [k]; `codes(lines(rows))` are their semantic IDs."""
+        """Where some candidates are [k], given their rows [k]; `codes(lines(rows))` are their IDs."""
         wanted = np.asarray(rows, dtype=np.int64)
         found = np.flatnonzero(np.isin(self._rows, wanted))
         found = found[np.argsort(self._rows[found])]

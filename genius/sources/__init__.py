@@ -10,7 +10,7 @@ from genius.schema import Candidate, UserError
 from genius.sources import clipart, folder, openmoji, stamps
 from genius.sources.picture import Picture, candidates_of
 
-__all__ = ["ALL", "COLLECTIONS", "Collection", "Picture", "candidates_of", "open_collection"]
+__all__ = ["ALL", "COLLECTIONS", "Collection", "Picture", "candidates_of", "load_pictures", "open_collection"]
 
 ALL = "all"
 """Name of all installed collections together."""
@@ -35,6 +35,11 @@ class Collection:
     name: str
     candidates: tuple[Candidate, ...]
     notes: tuple[str, ...] = ()
+
+
+def load_pictures(name: str) -> list[Picture]:
+    """Return the pictures of one of `COLLECTIONS`; none if its package is not installed."""
+    return _PICTURES[name]()
 
 
 def open_collection(

@@ -12,7 +12,7 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from torch import Tensor
 
-from genius.sources.openmoji import composed_triplets
+from genius.sources import openmoji
 from genius.training.corpus import Item, load_corpus
 from genius.training.encoder import (
     PREPROCESS,
@@ -68,7 +68,7 @@ def changes_of(items: list[Item]) -> Changes:
     """For each drawing, the drawings that become it by a change, and the words for the change."""
     by_id = {item.id: item for item in items}
     changes: Changes = {}
-    for source, words, target in composed_triplets():
+    for source, words, target in openmoji.composed_triplets(openmoji.pictures()):
         changes.setdefault(f"openmoji/{target.id}", []).append((by_id[f"openmoji/{source.id}"], words))
     return changes
 

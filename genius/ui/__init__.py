@@ -22,8 +22,10 @@ def build_app(
     """The page. `first_screen` holds finished searches by example key; `names` maps prefixes to plain names."""
     words = Words(names or {}, engine_handle.candidates)
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
-        gr.HTML(theme.page_head(), elem_id="head")
-        status = gr.HTML(theme.status_line("The model is loading …", "loading"), elem_id="status")
+        with gr.Row(elem_id="top"):
+            theme.html(theme.HEAD, "head")
+            status = theme.html(theme.status_line("The model is loading …", "loading"), "status")
+            theme.html(theme.SWITCH, "switch")
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Search"):
                 history = search.build(page, engine_handle, first_screen, words)
@@ -33,8 +35,8 @@ def build_app(
                 maps.build(engine_handle, words)
             with gr.Tab("Speed") as speed_tab:
                 speed.build(speed_tab, history)
-        notes = gr.HTML("", elem_id="notes")
-        gr.HTML(theme.CREDITS, elem_id="credits")
+        notes = theme.html("", "notes")
+        theme.html(theme.CREDITS, "credits")
         page.load(
             lambda: _status(engine_handle),
             None,

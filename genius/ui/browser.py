@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import gradio as gr
 
 from genius.schema import SearchResult
-from genius.ui import places
+from genius.ui import places, theme
 from genius.ui.examples import OPENING
 from genius.ui.render import Words
 
 
 def build(first_screen: Mapping[str, SearchResult], words: Words) -> None:
     """Lay out the tab."""
-    gr.HTML(places.address_lesson(first_screen.get(OPENING.key), words), elem_id="browser-place")
+    theme.html(places.address_lesson(first_screen.get(OPENING.key), words), "browser-place")

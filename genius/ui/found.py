@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import log
 
 from genius.schema import Beam, BeamStep, SearchResult, Timings
-from genius.ui.render import Words, esc, plural
+from genius.ui.render import Words, esc, modality_mark, plural
 
 STAGES = (
     ("encode", "read the query"),
@@ -57,7 +57,7 @@ def funnel(result: SearchResult, words: Words) -> str:
         return '<p class="g-lead">The first result came late: its beginnings were not among the best few.</p>'
     most = max(count for _, count in known)
     rows = "".join(
-        f'<li><span class="g-chip">{esc(words.code(prefix))}</span>'
+        f'<li><span class="g-chip"{modality_mark(prefix)}>{esc(words.code(prefix))}</span>'
         f'<span class="g-bar"><i style="width:{100 * (1 + log(count)) / (1 + log(most)):.1f}%"></i></span>'
         f"<span>{plural(count, 'candidate')} left</span></li>"
         for prefix, count in known
@@ -84,9 +84,10 @@ def _level_words(level: int) -> str:
 def _beam(beam: Beam, path: tuple[int, ...], words: Words, *, kept: bool) -> str:
     chosen = beam.prefix == path[: len(beam.prefix)]
     state = "chosen" if chosen else "kept" if kept else "dropped"
-    before = " ".join(str(code) for code in beam.prefix[:-1])
+    before = " ".join(str(code) for code in beam.prefix[:-1][-3:])
+    before = f"… {before}" if len(beam.prefix) > 4 else before
     return (
-        f'<tr class="g-{state}"><td title="{state}"><code>{before}</code> <span class="g-chip">'
+        f'<tr class="g-{state}"><td title="{state}: {" ".join(map(str, beam.prefix))}"><code>{before}</code> <span class="g-chip">'
         f"{esc(words.code(beam.prefix))}</span></td>"
         f'<td><span class="g-bar"><i style="width:{100 * 2.718281828 ** min(beam.log_prob, 0.0):.1f}%"></i></span>'
         f"{beam.log_prob:.2f}</td><td>{beam.candidates:,}</td></tr>"

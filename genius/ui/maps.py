@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gradio as gr
 
-from genius.ui import places
+from genius.ui import places, theme
 from genius.ui.handle import EngineHandle
 from genius.ui.render import Words
 
 
 def build(handle: EngineHandle, words: Words) -> None:
     """Lay out the tab."""
-    gr.HTML(places.collection(list(handle.candidates.values()), words), elem_id="maps-place")
+    theme.html(places.collection(list(handle.candidates.values()), words), "maps-place")

@@ -15,7 +15,8 @@ LESSON = (
     ("Then", "comes the main thing: what is shown or spoken of."),
     ("After that", "each code adds what the ones before left unsaid, from coarse to fine."),
 )
-MOSAIC = 48
+MOSAIC = 64
+SOURCES = {"openmoji": "OpenMoji", "stamps": "Tux Paint stamps", "clipart": "Open Clip Art Library"}
 
 
 def address_lesson(result: SearchResult | None, words: Words) -> str:
@@ -62,7 +63,7 @@ def collection(candidates: Sequence[Candidate], words: Words) -> str:
         for modality in Modality
         if kinds[modality]
     )
-    origin = " · ".join(f"{esc(name)} {count:,}" for name, count in sources.most_common())
+    origin = " · ".join(f"{esc(SOURCES.get(name, name))} {count:,}" for name, count in sources.most_common())
     return (
         f'<div class="g-place"><h2>{plural(len(candidates), "candidate")} to be mapped</h2>'
         f"<p>{origin}. Each picture is filed as an image, its caption as a text, and the two together as a pair.</p>"

@@ -93,10 +93,15 @@ def chips(semantic_id: Sequence[int], words: Words, left: Mapping[tuple[int, ...
         name, number = words.code(prefix), prefix[-1]
         count = (left or {}).get(prefix)
         hint = f"Code {number} at level {level}" + (f": {plural(count, 'candidate')} left" if count else "")
-        modality = f' data-modality="{KEYS[Modality(number)]}"' if level == 1 and number in (0, 1, 2) else ""
         named = f"<small>{number}</small>" if level > 1 and name != str(number) else ""
-        items.append(f'<li><span class="g-chip"{modality} title="{esc(hint)}">{esc(name)}{named}</span></li>')
+        items.append(f'<li><span class="g-chip"{modality_mark(prefix)} title="{esc(hint)}">{esc(name)}{named}</span></li>')
     return f'<ol class="g-address" aria-label="The written address">{"".join(items)}</ol>'
+
+
+def modality_mark(prefix: Sequence[int]) -> str:
+    """The attribute that gives a first code its modality's colour; nothing for the later ones."""
+    known = len(prefix) == 1 and prefix[0] in iter(Modality)
+    return f' data-modality="{KEYS[Modality(prefix[0])]}"' if known else ""
 
 
 def shared_length(one: Sequence[int], other: Sequence[int]) -> int:

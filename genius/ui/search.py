@@ -30,16 +30,18 @@ History = tuple[tuple[str, float, float, float, float], ...]
 """Words and stage times of this visit's searches, oldest first."""
 
 
-class QueryImage(gr.Image):
+def picture_input(**settings: Any) -> gr.Image:
     """A picture input that hands over the file as it came, so that one place (genius.images) checks it."""
+    component = gr.Image(type="filepath", **settings)
+    usual = component.preprocess
 
-    is_template = True
+    def as_uploaded(payload: Any) -> Any:
+        inline = payload is not None and payload.url and payload.url.startswith("data:")
+        return usual(payload) if payload is None or inline else payload.path
 
-    def preprocess(self, payload: Any) -> Any:
-        """Path of the uploaded file."""
-        if payload is None or (payload.url and payload.url.startswith("data:")):
-            return super().preprocess(payload)
-        return payload.path
+    # Not a subclass: gradio writes an interface file beside the source of each one.
+    component.preprocess = as_uploaded  # type: ignore[method-assign]
+    return component
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def build(
 ) -> gr.State:
     """Lay out the tab and wire it; returns the state that holds the timings of this visit's searches."""
     opening = first_screen.get(OPENING.key)
-    examples = gr.HTML(render.examples(EXAMPLES), js_on_load=theme.script("examples"), elem_id="examples")
+    examples = theme.html(render.examples(EXAMPLES), "examples", "examples")
     with gr.Row(elem_id="search-columns"):
         with gr.Column(scale=4, min_width=300, elem_id="ask"):
             form = _form()
@@ -124,23 +126,23 @@ def build(
 
 
 def _form() -> Form:
-    image = QueryImage(
-        label="Picture",
-        sources=["upload", "clipboard", "webcam"],
-        type="filepath",
-        format="png",
-        height=190,
-        elem_id="query-image",
-        buttons=[],
-        placeholder="Drop a picture here, or click to choose one",
-    )
-    text = gr.Textbox(
-        label="Words",
-        placeholder="What are you looking for?",
-        lines=1,
-        max_lines=5,
-        elem_id="query-text",
-    )
+    with gr.Row(elem_id="ask-top"):
+        image = picture_input(
+            label="Picture",
+            sources=["upload", "clipboard", "webcam"],
+            format="png",
+            height=170,
+            elem_id="query-image",
+            buttons=[],
+            placeholder="Drop a picture here, or click to choose one",
+        )
+        text = gr.Textbox(
+            label="Words",
+            placeholder="What are you looking for?",
+            lines=1,
+            max_lines=5,
+            elem_id="query-text",
+        )
     instruction = gr.Dropdown(
         _wordings("", None, "auto"),
         value="",
@@ -181,16 +183,16 @@ def _answer(opening: SearchResult | None, words: Words) -> Answer:
     )
     shown = gr.State(_shown(OPENING.ask, opening) if opening else None)
     history = gr.State(())
-    head_html = gr.HTML(head, elem_id="answer-head")
+    head_html = theme.html(head, "answer-head")
     with gr.Tabs(elem_id="answer-tabs", selected="results") as tabs:
         with gr.Tab("Results", id="results"):
-            cards_html = gr.HTML(cards, js_on_load=theme.script("cards"), elem_id="cards")
+            cards_html = theme.html(cards, "cards", "cards")
         with gr.Tab("How it was found", id="how"):
-            how_html = gr.HTML(how, elem_id="how")
+            how_html = theme.html(how, "how")
         with gr.Tab("Compare with CLIP", id="compare") as compare_tab:
-            compare_html = gr.HTML(empty, elem_id="compare")
+            compare_html = theme.html(empty, "compare")
         with gr.Tab("Link, JSON, API", id="share"):
-            share_html = gr.HTML(taken_away, js_on_load=theme.script("share"), elem_id="share")
+            share_html = theme.html(taken_away, "share", "share")
     return Answer(shown, history, tabs, head_html, cards_html, how_html, share_html, compare_html, compare_tab)
 
 
@@ -201,8 +203,9 @@ def _wire_form(form: Form) -> None:
         ask = Ask(text=(text or "").strip(), image=image, instruction=instruction or "", mode=mode or "auto")
         return gr.Dropdown(choices=_wordings(text, image, mode), value=fitting_instruction(ask))
 
+    # Events of the visitor only: while a search fills the form, `change` would read it half-filled.
     gr.on(
-        [form.text.blur, form.image.change, form.mode.change],
+        [form.text.blur, form.image.input, form.image.clear, form.mode.input],
         suggest,
         [form.text, form.image, form.mode, form.instruction],
         form.instruction,
@@ -313,7 +316,7 @@ def _endpoint(handle: EngineHandle) -> None:
     with gr.Group(visible=False):
         inputs = [
             gr.Textbox(label="text"),
-            QueryImage(label="image", type="filepath"),
+            picture_input(label="image"),
             gr.Textbox(label="instruction"),
             gr.Textbox("auto", label="modality"),
             gr.Number(10, label="top_k", precision=0),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gradio as gr
 
-from genius.ui import places
+from genius.ui import places, theme
 
 
 def build(tab: gr.Tab, history: gr.State) -> None:
     """Lay out the tab; the times are drawn when it is opened."""
-    times = gr.HTML(places.times(()), elem_id="speed-place")
+    times = theme.html(places.times(()), "speed-place")
     tab.select(places.times, history, times, show_progress="hidden", api_visibility="private")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import html
+from html import escape
 from collections.abc import Iterable, Mapping
 from inspect import signature
 from pathlib import Path
@@ -30,8 +30,8 @@ def theme() -> gr.themes.Base:
         primary_hue=gr.themes.colors.teal,
         neutral_hue=gr.themes.colors.stone,
         radius_size=gr.themes.sizes.radius_md,
-        font=[gr.themes.LocalFont("IBM Plex Sans", weights=(400, 600, 700)), "system-ui", "sans-serif"],
-        font_mono=[gr.themes.LocalFont("IBM Plex Mono", weights=(400, 600)), "ui-monospace", "monospace"],
+        font=[gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "system-ui", "sans-serif"],
+        font_mono=[gr.themes.LocalFont("IBM Plex Mono", weights=(400, 700)), "ui-monospace", "monospace"],
     )
     both = {
         "body_background_fill": "var(--g-page)",
@@ -71,7 +71,8 @@ def theme() -> gr.themes.Base:
     }
     known = signature(built.set).parameters
     dark = {f"{name}_dark": value for name, value in both.items() if f"{name}_dark" in known}
-    return built.set(block_shadow="none", block_label_shadow="none", **both, **dark)
+    shape = {"block_radius": "12px", "container_radius": "12px", "input_radius": "8px", "layout_gap": "14px"}
+    return built.set(block_shadow="none", block_label_shadow="none", **shape, **both, **dark)
 
 
 def picture_folders(candidates: Iterable[Candidate]) -> list[str]:
@@ -93,19 +94,25 @@ def launch_options(candidates: Mapping[str, Candidate]) -> dict[str, Any]:
     }
 
 
-def page_head() -> str:
-    """The page's name and purpose."""
-    return (
-        '<header class="g-head"><div><h1>GENIUS</h1>'
-        "<p>Search pictures and words by letting a model <em>write the address</em> of what you want.</p></div>"
-        '<button type="button" class="g-theme" data-theme-switch aria-label="Switch between light and dark">'
-        "<span aria-hidden=true>◐</span></button></header>"
-    )
+def html(value: str, elem_id: str, script_name: str = "") -> gr.HTML:
+    """A part of the page that we draw ourselves, without gradio's styles for running text."""
+    extra = {"js_on_load": script(script_name)} if script_name else {"js_on_load": None}
+    return gr.HTML(value, elem_id=elem_id, apply_default_css=False, **extra)
+
+
+HEAD = (
+    '<header class="g-head"><h1>GENIUS</h1>'
+    "<p>Search pictures and words by letting a model <em>write the address</em> of what you want.</p></header>"
+)
+SWITCH = (
+    '<button type="button" class="g-theme" data-theme-switch aria-label="Switch between light and dark" '
+    'title="Light or dark"><span aria-hidden="true">◐</span></button>'
+)
 
 
 def status_line(message: str, kind: str) -> str:
     """Whether the model is there: `kind` is loading, ready or failed."""
-    return f'<p class="g-status g-{kind}" role="status">{html.escape(message)}</p>'
+    return f'<p class="g-status g-{kind}" role="status">{escape(message)}</p>'
 
 
 CREDITS = (

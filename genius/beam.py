@@ -1,0 +1,196 @@
+"""Beam search over semantic IDs, all queries and beams at once, limited to IDs that exist."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genius.decoder import Decoder, Normalizer
+from genius.schema import Beam, BeamStep, UserError
+from genius.trie import Children, CodeTrie
+
+TRACE_KEPT = 8
+TRACE_DROPPED = 5
+
+
+@dataclass(frozen=True, eq=False)
+class BeamResult:
+    """The semantic IDs found for one query, best first.
+
+    codes [b, M]; log_probs [b]; starts, stops [b]: the span of each ID's candidates in the trie;
+    trace: what happened at each level.
+    """
+
+    codes: NDArray[np.int64]
+    log_probs: NDArray[np.float32]
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+    trace: tuple[BeamStep, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Beams:
+    """Partial IDs of B queries, best first: codes [B, W, level], all else [B, W] but `considered` [B].
+
+    `considered` is how many continuations each query had. Where that is fewer than W, the surplus beams
+    are void: an empty span and a log-probability of -inf.
+    """
+
+    codes: NDArray[np.int64]
+    log_probs: NDArray[np.float32]
+    parents: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+    considered: NDArray[np.int64]
+
+    @classmethod
+    def root(cls, batch: int, candidates: int) -> _Beams:
+        """One empty ID per query, with all candidates under it."""
+        zeros = np.zeros((batch, 1), dtype=np.int64)
+        scores = np.zeros((batch, 1), dtype=np.float32)
+        codes = np.zeros((batch, 1, 0), dtype=np.int64)
+        return cls(codes, scores, zeros, zeros, zeros + candidates, zeros[:, 0] + 1)
+
+    def best(self, width: int) -> _Beams:
+        """The first `width` beams of each query."""
+        return replace(
+            self,
+            codes=self.codes[:, :width],
+            log_probs=self.log_probs[:, :width],
+            parents=self.parents[:, :width],
+            starts=self.starts[:, :width],
+            stops=self.stops[:, :width],
+        )
+
+    def extended(self, log_probs: Tensor, children: Children, width: int) -> _Beams:
+        """The best `width` continuations of each query, given log_probs [B, W, K] of the next code."""
+        batch, old_width = self.log_probs.shape
+        query, parent = np.divmod(children.parent, old_width)
+        considered = np.bincount(query, minlength=batch)
+        first = np.cumsum(considered) - considered
+        most = int(considered.max())
+
+        def move(array: NDArray) -> Tensor:
+            return torch.from_numpy(array).to(log_probs.device)
+
+        # each query's continuations in a line of their own, as long as the longest
+        scores = log_probs[move(query), move(parent), move(children.code)]
+        scores = scores + move(self.log_probs[query, parent])
+        table = torch.full((batch, most), -torch.inf, device=scores.device)
+        table[move(query), move(np.arange(len(children)) - first[query])] = scores
+        values, places = (x.cpu().numpy() for x in table.topk(min(width, most)))
+
+        void = np.arange(values.shape[1]) >= considered[:, None]
+        child = np.where(void, 0, first[:, None] + places)
+        parents = np.where(void, 0, parent[child])
+        codes = np.concatenate(
+            [self.codes[np.arange(batch)[:, None], parents], children.code[child][..., None]], axis=2
+        )
+        starts, stops = (np.where(void, 0, ends[child]) for ends in (children.start, children.stop))
+        return _Beams(codes, np.where(void, -np.inf, values), parents, starts, stops, considered)
+
+    def step(self, query: int, width: int) -> BeamStep:
+        """One line of a query's trace, the beams after the first `width` being those let go."""
+        live = int(min(self.considered[query], self.log_probs.shape[1]))
+        kept = self._listed(query, 0, min(live, width, TRACE_KEPT))
+        dropped = self._listed(query, width, min(live, width + TRACE_DROPPED))
+        return BeamStep(self.codes.shape[2] - 1, int(self.considered[query]), kept, dropped)
+
+    def _listed(self, query: int, begin: int, end: int) -> tuple[Beam, ...]:
+        codes = self.codes[query, begin:end].tolist()
+        scores = self.log_probs[query, begin:end].tolist()
+        counts = (self.stops - self.starts)[query, begin:end].tolist()
+        return tuple(Beam(tuple(c), s, n) for c, s, n in zip(codes, scores, counts, strict=True))
+
+
+@torch.inference_mode()
+def beam_search(
+    decoder: Decoder,
+    trie: CodeTrie,
+    z: Tensor,
+    width: int,
+    *,
+    prefix: tuple[int, ...] = (),
+    normalizer: Normalizer = "level",
+) -> list[BeamResult]:
+    """The most probable semantic IDs for each query.
+
+    Parameters
+    ----------
+    decoder
+        In evaluation mode.
+    trie
+        The IDs that exist.
+    z
+        Query embeddings [B, dim].
+    width
+        How many beams to keep at each level, and the most IDs to return.
+    prefix
+        Codes that every ID must start with. Their log-probabilities count.
+    normalizer
+        "level": codes compete with all codes of their level, "vocabulary": with the whole embedding table,
+        as in transformers. Codes that no candidate has take their share in both.
+
+    Returns
+    -------
+    list of BeamResult
+        One for each query; `trace` lists at most 8 kept and 5 dropped beams a level.
+
+    Raises
+    ------
+    UserError
+        If there is nothing to search.
+    """
+    _check(decoder, trie, width, prefix)
+    if not len(z):
+        return []
+    width = min(width, trie.unique_ids)
+    z = z.to(decoder.device)
+    state = decoder.start(z, width)
+    log_probs = decoder.step(state, normalizer=normalizer)
+    beams = _Beams.root(len(z), len(trie))
+    traces: list[list[BeamStep]] = [[] for _ in z]
+    for level in range(len(trie.levels)):
+        if level > 0:
+            codes, parents = (torch.from_numpy(x).to(z.device) for x in (beams.codes[..., -1], beams.parents))
+            log_probs = decoder.step(state, codes, parents, normalizer=normalizer)
+        children = trie.children(beams.starts.ravel(), beams.stops.ravel(), level)
+        if level < len(prefix):
+            children = children.only(prefix[level])
+        ranked = beams.extended(log_probs, children, width + TRACE_DROPPED)
+        for query, trace in enumerate(traces):
+            trace.append(ranked.step(query, width))
+        beams = ranked.best(width)
+    return [_result(beams, query, tuple(trace)) for query, trace in enumerate(traces)]
+
+
+def _check(decoder: Decoder, trie: CodeTrie, width: int, prefix: tuple[int, ...]) -> None:
+    if decoder.training:
+        raise ValueError("The decoder is in training mode; call decoder.eval() before searching.")
+    if width < 1:
+        raise UserError(f"The beam width must be at least 1, not {width}.")
+    if trie.levels != decoder.config.levels:
+        raise UserError(
+            "The index was built with other codes than the model's; build it again with this model."
+        )
+    if not len(trie):
+        raise UserError("There is nothing to search yet; add candidates first.")
+    start, stop = trie.find(prefix)
+    if start == stop:
+        codes = "-".join(map(str, prefix))
+        raise UserError(f"No candidate's semantic ID starts with {codes}; choose other codes or none.")
+
+
+def _result(beams: _Beams, query: int, trace: tuple[BeamStep, ...]) -> BeamResult:
+    live = min(int(beams.considered[query]), beams.log_probs.shape[1])
+    return BeamResult(
+        codes=beams.codes[query, :live],
+        log_probs=beams.log_probs[query, :live],
+        starts=beams.starts[query, :live],
+        stops=beams.stops[query, :live],
+        trace=trace,
+    )
