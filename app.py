@@ -1,4 +1,8 @@
-"""The web page, and the entry of the Space: opens the collection, loads the model aside, serves."""
+"""The web page, and the entry of the Space: opens the collection, loads the model aside, serves.
+
+GENIUS_BUNDLE and GENIUS_COLLECTION (a name, a folder of images, or an index folder) choose what is served;
+GRADIO_SERVER_NAME and GRADIO_SERVER_PORT where.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,15 @@ import logging
 import os
 from pathlib import Path
 
-from genius.sources import open_collection
+from genius.index import HEADER_FILE, read_header
+from genius.schema import Candidate
+from genius.sources import ALL, COLLECTIONS, open_collection
 from genius.ui import build_app, first_screen, theme
 from genius.ui.handle import EngineHandle, Searcher
 
 HERE = Path(__file__).parent
 BUNDLE = Path(os.environ.get("GENIUS_BUNDLE", HERE / "checkpoints" / "genius-mini"))
-COLLECTION = os.environ.get("GENIUS_COLLECTION", "all")
+COLLECTION = os.environ.get("GENIUS_COLLECTION", ALL)
 FIRST_SCREEN = HERE / "assets" / "first_screen.json"
 
 
@@ -23,13 +29,23 @@ def load_engine() -> Searcher:
     return Engine.load(BUNDLE, COLLECTION)
 
 
+def known_early() -> tuple[dict[str, Candidate], list[str]]:
+    """Candidates to show before the engine is there, and the folders that pictures are served from."""
+    folder = Path(COLLECTION).expanduser()
+    source = read_header(folder).source if (folder / HEADER_FILE).is_file() else COLLECTION
+    if source not in (*COLLECTIONS, ALL):
+        return {}, [str(Path(source).expanduser().resolve())]
+    candidates = open_collection(source).candidates
+    return {candidate.id: candidate for candidate in candidates}, theme.picture_folders(candidates)
+
+
 def main() -> None:
-    """Serve the page; host and port come from GRADIO_SERVER_NAME and GRADIO_SERVER_PORT."""
+    """Serve until stopped."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    candidates = {candidate.id: candidate for candidate in open_collection(COLLECTION).candidates}
+    candidates, folders = known_early()
     handle = EngineHandle(load_engine, candidates).start()
     page = build_app(handle, first_screen.load(FIRST_SCREEN, candidates))
-    page.queue(default_concurrency_limit=4).launch(**theme.launch_options(candidates))
+    page.launch(**theme.launch_options(folders))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,6 @@ window.geniusShowResults = () => {
 window.geniusAskMore = () => {
   const field = document.querySelector("#query-text textarea, #query-text input");
   if (!field) return;
-  field.scrollIntoView({ behavior: "smooth", block: "center" });
+  field.scrollIntoView({ behavior: "smooth", block: "nearest" });
   field.focus({ preventScroll: true });
 };

@@ -19,8 +19,8 @@ def build_app(
     first_screen: Mapping[str, SearchResult],
     names: Mapping[tuple[int, ...], str] | None = None,
 ) -> gr.Blocks:
-    """The page. `first_screen` holds finished searches by example key; `names` maps prefixes to plain names."""
-    words = Words(names or {}, engine_handle.candidates)
+    """The page. `first_screen` holds searches by example key; `names` maps prefixes to plain names."""
+    words = Words(names or {}, engine_handle.find)
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         with gr.Row(elem_id="top"):
             theme.html(theme.HEAD, "head")
@@ -31,8 +31,8 @@ def build_app(
                 history = search.build(page, engine_handle, first_screen, words)
             with gr.Tab("Code browser"):
                 browser.build(first_screen, words)
-            with gr.Tab("Maps"):
-                maps.build(engine_handle, words)
+            with gr.Tab("Maps") as maps_tab:
+                maps.build(maps_tab, engine_handle, words)
             with gr.Tab("Speed") as speed_tab:
                 speed.build(speed_tab, history)
         notes = theme.html("", "notes")

@@ -1,7 +1,8 @@
-"""From a form, a link or a card to a checked request. Everything here comes from a visitor: nothing is trusted."""
+"""From a form, a link or a card to a checked request. It all comes from a visitor: nothing is trusted."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
@@ -167,7 +168,7 @@ def _checked(text: str | None, what: str) -> str:
 
 
 def _whole(number: float | None, what: str) -> int:
-    if number is None or number != number or int(number) != number:
+    if number is None or not math.isfinite(number) or int(number) != number:
         raise UserError(f"The {what} must be a whole number.")
     return int(number)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import gradio as gr
-
 from genius.schema import SearchResult
 from genius.ui import places, theme
 from genius.ui.examples import OPENING

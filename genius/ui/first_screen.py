@@ -50,9 +50,7 @@ def load(path: Path, candidates: Mapping[str, Candidate]) -> dict[str, SearchRes
 def make(engine: Searcher) -> dict[str, SearchResult]:
     """Run every example; the first search only warms up, so that the stored timings are typical."""
     engine.search([EXAMPLES[0].query()], EXAMPLES[0].ask.options())
-    return {
-        example.key: engine.search([example.query()], example.ask.options())[0] for example in EXAMPLES
-    }
+    return {example.key: engine.search([example.query()], example.ask.options())[0] for example in EXAMPLES}
 
 
 def _current(searches: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -111,7 +109,10 @@ def _read(example: Example, entry: Mapping[str, Any], candidates: Mapping[str, C
     )
     trace = tuple(
         BeamStep(
-            int(step["level"]), int(step["considered"]), _read_beams(step["kept"]), _read_beams(step["dropped"])
+            int(step["level"]),
+            int(step["considered"]),
+            _read_beams(step["kept"]),
+            _read_beams(step["dropped"]),
         )
         for step in entry["trace"]
     )

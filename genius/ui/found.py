@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log
+from math import exp, log
 
 from genius.schema import Beam, BeamStep, SearchResult, Timings
 from genius.ui.render import Words, esc, modality_mark, plural
@@ -25,8 +25,10 @@ def how(result: SearchResult, words: Words) -> str:
         f"<h4>Where the time went</h4>{stage_bar(result.timings)}"
         f"<h4>From everything to one address</h4>{funnel(result, words)}"
         "<h4>What it considered</h4>"
-        '<p class="g-lead">An address is written code by code. At each level the model weighs every code that '
-        "continues a beginning it has kept, keeps the most probable and drops the rest. The bar is the probability "
+        '<p class="g-lead">An address is written code by code. At each level the model weighs every '
+        "code that "
+        "continues a beginning it has kept, keeps the most probable and drops the rest. The bar is "
+        "the probability "
         "of a whole beginning; the number beside it is its logarithm, 0 being certain.</p>"
         f'<div class="g-steps">{steps}</div>'
     )
@@ -68,8 +70,9 @@ def funnel(result: SearchResult, words: Words) -> str:
 def _step(step: BeamStep, path: tuple[int, ...], words: Words) -> str:
     rows = [_beam(beam, path, words, kept=True) for beam in step.kept]
     rows += [_beam(beam, path, words, kept=False) for beam in step.dropped]
+    number = step.level + 1  # people count from one
     return (
-        f'<section class="g-step"><h5>Level {step.level} <small>{_level_words(step.level)}</small></h5>'
+        f'<section class="g-step"><h5>Level {number} <small>{_level_words(number)}</small></h5>'
         f"<p>{plural(step.considered, 'continuation')} weighed</p>"
         '<table><thead><tr><th scope="col">beginning</th><th scope="col">probability</th>'
         '<th scope="col">left</th></tr></thead>'
@@ -77,19 +80,22 @@ def _step(step: BeamStep, path: tuple[int, ...], words: Words) -> str:
     )
 
 
-def _level_words(level: int) -> str:
-    return {1: "what it is made of", 2: "the main thing", 3: "what kind"}.get(level, "finer detail")
+def _level_words(number: int) -> str:
+    return {1: "what it is made of", 2: "the main thing", 3: "what kind"}.get(number, "finer detail")
 
 
 def _beam(beam: Beam, path: tuple[int, ...], words: Words, *, kept: bool) -> str:
     chosen = beam.prefix == path[: len(beam.prefix)]
     state = "chosen" if chosen else "kept" if kept else "dropped"
+    whole = " ".join(map(str, beam.prefix))
     before = " ".join(str(code) for code in beam.prefix[:-1][-3:])
     before = f"… {before}" if len(beam.prefix) > 4 else before
     return (
-        f'<tr class="g-{state}"><td title="{state}: {" ".join(map(str, beam.prefix))}"><code>{before}</code> <span class="g-chip">'
+        f'<tr class="g-{state}"><td title="{state}: {whole}"><code>{before}'
+        '</code> <span class="g-chip">'
         f"{esc(words.code(beam.prefix))}</span></td>"
-        f'<td><span class="g-bar"><i style="width:{100 * 2.718281828 ** min(beam.log_prob, 0.0):.1f}%"></i></span>'
+        '<td><span class="g-bar">'
+        f'<i style="width:{100 * exp(min(beam.log_prob, 0.0)):.1f}%"></i></span>'
         f"{beam.log_prob:.2f}</td><td>{beam.candidates:,}</td></tr>"
     )
 

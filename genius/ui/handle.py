@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from genius.schema import Candidate, Query, SearchOptions, SearchResult, UserError
@@ -17,24 +17,27 @@ class Searcher(Protocol):
     """The part of `genius.engine.Engine` that the page uses."""
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What was left out and how to get it, one sentence each."""
+    def candidates(self) -> Sequence[Candidate]:
+        """All that can be found."""
 
-    def search(self, queries: list[Query], options: SearchOptions) -> list[SearchResult]:
+    notes: tuple[str, ...]
+    """What was left out and how to get it, one sentence each."""
+
+    def search(self, queries: Sequence[Query], options: SearchOptions) -> list[SearchResult]:
         """GENIUS search."""
 
-    def exact_search(self, queries: list[Query], options: SearchOptions) -> list[SearchResult]:
+    def exact_search(self, queries: Sequence[Query], options: SearchOptions) -> list[SearchResult]:
         """CLIP and an exact scan."""
 
 
 class EngineHandle:
     """Loads the engine in a background thread, so that the page paints first.
 
-    `candidates` (by id) are known before the engine is: they give the first screen its pictures.
+    `early` candidates (by id) are known before the engine is: they give the first screen its pictures.
     """
 
-    def __init__(self, load: Callable[[], Searcher], candidates: Mapping[str, Candidate]) -> None:
-        self.candidates = candidates
+    def __init__(self, load: Callable[[], Searcher], early: Mapping[str, Candidate]) -> None:
+        self.candidates: Mapping[str, Candidate] = early
         self._load = load
         self._done = threading.Event()
         self._engine: Searcher | None = None
@@ -67,16 +70,22 @@ class EngineHandle:
         """The answer of plain CLIP and an exact scan to the same request."""
         return self.get().exact_search([ask.query()], ask.options())[0]
 
+    def find(self, candidate_id: str) -> Candidate | None:
+        """The candidate with this id, if there is one."""
+        return self.candidates.get(candidate_id)
+
     def candidate(self, candidate_id: object) -> Candidate:
         """The candidate of an id that came back from a browser; raises UserError when there is none."""
-        candidate = self.candidates.get(candidate_id) if isinstance(candidate_id, str) else None
+        candidate = self.find(candidate_id) if isinstance(candidate_id, str) else None
         if candidate is None:
             raise UserError("That result is no longer in the collection. Please search again.")
         return candidate
 
     def _run(self) -> None:
         try:
-            self._engine = self._load()
+            engine = self._load()
+            self.candidates = {candidate.id: candidate for candidate in engine.candidates}
+            self._engine = engine
         except UserError as error:
             self._error = error
         except Exception as error:

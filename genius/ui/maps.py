@@ -9,6 +9,11 @@ from genius.ui.handle import EngineHandle
 from genius.ui.render import Words
 
 
-def build(handle: EngineHandle, words: Words) -> None:
-    """Lay out the tab."""
-    theme.html(places.collection(list(handle.candidates.values()), words), "maps-place")
+def build(tab: gr.Tab, handle: EngineHandle, words: Words) -> None:
+    """Lay out the tab; what the collection holds is drawn when it is opened."""
+
+    def draw() -> str:
+        return places.collection(list(handle.candidates.values()), words)
+
+    overview = theme.html(draw(), "maps-place")
+    tab.select(draw, None, overview, show_progress="hidden", api_visibility="private")

@@ -25,10 +25,12 @@ def address_lesson(result: SearchResult | None, words: Words) -> str:
     example = "" if result is None or not result.hits else _example(result, words)
     return (
         '<div class="g-place"><h2>Every candidate has an address</h2>'
-        "<p>A picture or a text is filed under a short row of codes, its <em>semantic ID</em>. Similar things begin "
+        "<p>A picture or a text is filed under a short row of codes, its <em>semantic ID</em>. "
+        "Similar things begin "
         "alike, as houses in one street do. Searching is writing such an address.</p>"
         f'<ol class="g-lesson">{steps}</ol>{example}'
-        '<p class="g-coming">Coming here: walk the tree of all addresses, see what each code stands for, and change '
+        '<p class="g-coming">Coming here: walk the tree of all addresses, see what each code stands '
+        "for, and change "
         "one code to see who answers.</p></div>"
     )
 
@@ -39,7 +41,8 @@ def _example(result: SearchResult, words: Words) -> str:
     return (
         f"<section><h3>One address, read from left to right</h3>{chips(top.semantic_id, words)}"
         f"{funnel(result, words)}</section>"
-        "<section><h3>Who lives nearby</h3><p>The first results of the opening search. In bold: how far each address "
+        "<section><h3>Who lives nearby</h3><p>The first results of the opening search. In bold: how "
+        "far each address "
         f'agrees with the first.</p><ol class="g-near">{rows}</ol></section>'
     )
 
@@ -55,22 +58,29 @@ def _neighbour(hit: Hit, top: Hit, words: Words) -> str:
 
 def collection(candidates: Sequence[Candidate], words: Words) -> str:
     """What can be found: how much of each kind, from where, and a handful of pictures at even distances."""
+    if not candidates:
+        return '<div class="g-place"><h2>The collection is still being read</h2></div>'
     kinds = Counter(candidate.modality for candidate in candidates)
     sources = Counter(candidate.collection for candidate in candidates)
     bars = "".join(
         f'<li data-modality="{KEYS[modality]}">{tag(modality)}<span class="g-bar"><i style="width:'
-        f'{100 * kinds[modality] / max(kinds.values()):.1f}%"></i></span><span>{kinds[modality]:,}</span></li>'
+        f'{100 * kinds[modality] / max(kinds.values()):.1f}%"></i></span><span>{kinds[modality]:,}'
+        "</span></li>"
         for modality in Modality
         if kinds[modality]
     )
     origin = " · ".join(f"{esc(SOURCES.get(name, name))} {count:,}" for name, count in sources.most_common())
     return (
         f'<div class="g-place"><h2>{plural(len(candidates), "candidate")} to be mapped</h2>'
-        f"<p>{origin}. Each picture is filed as an image, its caption as a text, and the two together as a pair.</p>"
+        f"<p>{origin}. Each picture is filed as an image, its caption as a text, and the two together "
+        "as a pair.</p>"
         f'<ul class="g-kinds">{bars}</ul>'
-        f'<h3>A handful, picked at even distances</h3><div class="g-mosaic">{_mosaic(candidates, words)}</div>'
-        '<p class="g-coming">Coming here: these laid out by meaning, in the encoder’s space and in the space of '
-        "addresses, with your query among them. A warning ahead: two dimensions cannot keep all distances.</p></div>"
+        "<h3>A handful, picked at even distances</h3>"
+        f'<div class="g-mosaic">{_mosaic(candidates, words)}</div>'
+        '<p class="g-coming">Coming here: these laid out by meaning, in the encoder’s space and in '
+        "the space of "
+        "addresses, with your query among them. A warning ahead: two dimensions cannot keep all "
+        "distances.</p></div>"
     )
 
 
@@ -95,9 +105,12 @@ def times(history: Sequence[tuple[str, float, float, float, float]]) -> str:
     return (
         '<div class="g-place"><h2>How long your searches took</h2>'
         f'{typical}<ol class="g-times">{rows}</ol>'
-        "<p>Writing an address takes as many steps as it has codes, however many candidates there are; comparing "
-        "with every candidate takes longer with each one added. These are single measurements, taken while the "
+        "<p>Writing an address takes as many steps as it has codes, however many candidates there "
+        "are; comparing "
+        "with every candidate takes longer with each one added. These are single measurements, taken "
+        "while the "
         "machine may be doing other things.</p>"
-        '<p class="g-coming">Coming here: a race against exact and approximate search on growing collections, speed '
+        '<p class="g-coming">Coming here: a race against exact and approximate search on growing '
+        "collections, speed "
         "always beside recall.</p></div>"
     )

@@ -6,7 +6,7 @@ Captions, file names and queries are other people's text: everything goes throug
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from io import BytesIO
@@ -29,16 +29,16 @@ of different queries do not compare."""
 class Words:
     """What the page knows to say about codes and candidates.
 
-    `names` maps a prefix of a semantic ID to a plain name; `candidates` maps ids to candidates, so that
+    `names` maps a prefix of a semantic ID to a plain name; `find` looks a candidate up by id, so that
     a picture without words can borrow its captioned twin's for the alt text.
     """
 
     names: Mapping[tuple[int, ...], str] = field(default_factory=dict)
-    candidates: Mapping[str, Candidate] = field(default_factory=dict)
+    find: Callable[[str], Candidate | None] = lambda candidate_id: None
 
     def code(self, prefix: tuple[int, ...]) -> str:
         """A name for the last code of `prefix`; the bare number while it has none."""
-        if len(prefix) == 1 and prefix[0] in iter(Modality):
+        if len(prefix) == 1 and prefix[0] in set(Modality):
             return Modality(prefix[0]).label
         return self.names.get(prefix, str(prefix[-1]))
 
@@ -46,7 +46,7 @@ class Words:
         """The candidate in words, for alt texts and titles."""
         if candidate.text:
             return candidate.text
-        twin = self.candidates.get(f"{candidate.id.rpartition(':')[0]}:pair")
+        twin = self.find(f"{candidate.id.rpartition(':')[0]}:pair")
         return twin.text if twin and twin.text else f"picture {candidate.id}"
 
 
@@ -77,7 +77,9 @@ def thumbnail(image: Image.Image, alt: str) -> str:
     buffer = BytesIO()
     small.convert("RGB").save(buffer, "JPEG", quality=82)
     data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img class="g-thumb" src="data:image/jpeg;base64,{data}" alt="{esc(alt)}" width="72" height="72">'
+    return (
+        f'<img class="g-thumb" src="data:image/jpeg;base64,{data}" alt="{esc(alt)}" width="72" height="72">'
+    )
 
 
 def tag(modality: Modality) -> str:
@@ -86,7 +88,7 @@ def tag(modality: Modality) -> str:
 
 
 def chips(semantic_id: Sequence[int], words: Words, left: Mapping[tuple[int, ...], int] | None = None) -> str:
-    """A written address as a row of chips, one per code; `left` says how many candidates share each prefix."""
+    """A written address as a row of chips; `left` says how many candidates share each prefix."""
     items = []
     for level in range(1, len(semantic_id) + 1):
         prefix = tuple(semantic_id[:level])
@@ -94,13 +96,16 @@ def chips(semantic_id: Sequence[int], words: Words, left: Mapping[tuple[int, ...
         count = (left or {}).get(prefix)
         hint = f"Code {number} at level {level}" + (f": {plural(count, 'candidate')} left" if count else "")
         named = f"<small>{number}</small>" if level > 1 and name != str(number) else ""
-        items.append(f'<li><span class="g-chip"{modality_mark(prefix)} title="{esc(hint)}">{esc(name)}{named}</span></li>')
+        items.append(
+            f'<li><span class="g-chip"{modality_mark(prefix)} title="{esc(hint)}">{esc(name)}{named}'
+            "</span></li>"
+        )
     return f'<ol class="g-address" aria-label="The written address">{"".join(items)}</ol>'
 
 
 def modality_mark(prefix: Sequence[int]) -> str:
     """The attribute that gives a first code its modality's colour; nothing for the later ones."""
-    known = len(prefix) == 1 and prefix[0] in iter(Modality)
+    known = len(prefix) == 1 and prefix[0] in set(Modality)
     return f' data-modality="{KEYS[Modality(prefix[0])]}"' if known else ""
 
 
@@ -122,7 +127,8 @@ def meter(value: float, *, label: str) -> str:
     """A number from 0 to 1 as a bar with its figure."""
     width = 100 * min(max(value, 0.0), 1.0)
     return (
-        f'<span class="g-meter" title="{esc(label)}"><span class="g-bar"><i style="width:{width:.1f}%"></i></span>'
+        f'<span class="g-meter" title="{esc(label)}"><span class="g-bar">'
+        f'<i style="width:{width:.1f}%"></i></span>'
         f"<span>{value:.2f}</span></span>"
     )
 
@@ -132,10 +138,13 @@ def card(hit: Hit, top: Hit, words: Words) -> str:
     candidate, key = hit.candidate, KEYS[hit.candidate.modality]
     weak = is_weak(hit, top)
     log_prob = (
-        "" if hit.log_prob is None else f'<span title="log-probability of the address">{hit.log_prob:.2f}</span>'
+        ""
+        if hit.log_prob is None
+        else f'<span title="log-probability of the address">{hit.log_prob:.2f}</span>'
     )
     buttons = "".join(
-        f'<button type="button" data-act="{act}" data-id="{esc(candidate.id)}" title="{hint}">{label}</button>'
+        f'<button type="button" data-act="{act}" data-id="{esc(candidate.id)}" title="{hint}">{label}'
+        "</button>"
         for act, label, hint in (
             ("more", "More like this", "Search for its neighbours"),
             ("refine", "Refine with this", "Put it into the query and add your wish"),
@@ -146,8 +155,9 @@ def card(hit: Hit, top: Hit, words: Words) -> str:
         f'<div class="g-top"><span class="g-rank">{hit.rank}</span>{tag(candidate.modality)}'
         f"{'<span class=g-note>weaker match</span>' if weak else ''}</div>"
         f"{_tile(candidate, words, lazy=hit.rank > 12)}"
-        f'<div class="g-facts">{meter(hit.score, label="cosine similarity to the query, 1 is the same")}{log_prob}</div>'
-        f'<div title="semantic ID; bold: shared with the first result">{small_id(hit.semantic_id, top.semantic_id)}</div>'
+        f'<div class="g-facts">{meter(hit.score, label="cosine similarity to the query")}{log_prob}</div>'
+        '<div title="semantic ID; bold: shared with the first result">'
+        f"{small_id(hit.semantic_id, top.semantic_id)}</div>"
         f'<div class="g-acts">{buttons}</div></li>'
     )
 
@@ -160,7 +170,9 @@ def is_weak(hit: Hit, top: Hit) -> bool:
 def hit_list(result: SearchResult, words: Words) -> str:
     """All hits twice, ranked and grouped by modality; a switch shows the one or the other."""
     if not result.hits:
-        return _empty("Nothing was found. Try other words, a wider beam, or let the model decide the modality.")
+        return _empty(
+            "Nothing was found. Try other words, a wider beam, or let the model decide the modality."
+        )
     top = result.hits[0]
     ranked = "".join(card(hit, top, words) for hit in result.hits)
     groups = "".join(
@@ -199,7 +211,8 @@ def answer(result: SearchResult, words: Words, mode: str, *, from_disk: bool = F
     origin = "A search made earlier, to begin with. " if from_disk else ""
     took = f"{origin}{result.timings.total:,.0f} ms for {plural(len(result.hits), 'result')}."
     return (
-        f'<div class="g-answer">{asked(result.query, mode)}<div class="g-written"><h3>The address it wrote</h3>'
+        f'<div class="g-answer">{asked(result.query, mode)}<div class="g-written"><h3>The address it '
+        "wrote</h3>"
         f"{chips(result.hits[0].semantic_id, words, left)}"
         f"<p>{_sentence(result)} <small>{took}</small></p></div></div>"
     )
@@ -208,24 +221,32 @@ def answer(result: SearchResult, words: Words, mode: str, *, from_disk: bool = F
 def _sentence(result: SearchResult) -> str:
     """One line on what happened, true for this very result."""
     wrote = (
-        'The model wrote this address. The <abbr title="A tree of all addresses in the collection">trie</abbr> '
-        "only lets it write addresses that exist."
+        "The model wrote this address. The trie, a tree of all addresses in use, only lets it write "
+        "addresses "
+        "that exist."
     )
     scored = [hit for hit in result.hits if hit.log_prob is not None]
     likelier = {h.semantic_id for h in scored if (h.log_prob or 0) > (result.hits[0].log_prob or 0)}
     if not likelier:
         return wrote
-    return f"{wrote} Re-ranking by similarity put it first; the model itself had it in place {len(likelier) + 1}."
+    place = len(likelier) + 1
+    return f"{wrote} Re-ranking by similarity put it first; the model itself had it in place {place}."
 
 
 def examples(choices: Sequence[Example]) -> str:
     """Example searches as a row of cards; each is one button."""
-    return f'<div class="g-examples" role="group" aria-label="Examples">{"".join(map(_example, choices))}</div>'
+    return (
+        f'<div class="g-examples" role="group" aria-label="Examples">{"".join(map(_example, choices))}</div>'
+    )
 
 
 def _example(example: Example) -> str:
     ask = example.ask
-    image = "" if ask.image is None else f'<img src="{esc(picture_url(Path(ask.image)))}" alt="" width="56" height="56">'
+    image = (
+        ""
+        if ask.image is None
+        else f'<img src="{esc(picture_url(Path(ask.image)))}" alt="" width="56" height="56">'
+    )
     words = f"<q>{esc(ask.text)}</q>" if ask.text else esc(ask.instruction)
     return (
         f'<button type="button" class="g-example" data-example="{esc(example.key)}">{image}'
@@ -244,37 +265,6 @@ def welcome() -> str:
 def nothing_yet() -> str:
     """What stands in a part of the answer before it is known."""
     return '<div class="g-empty"><p>This fills once there is a search.</p></div>'
-
-
-def compare(ours: Sequence[Hit], theirs: SearchResult, our_ms: float, total: int, words: Words) -> str:
-    """GENIUS and exact CLIP search side by side, what both found marked."""
-    our_rank = {hit.candidate.id: hit.rank for hit in ours}
-    their_rank = {hit.candidate.id: hit.rank for hit in theirs.hits}
-    both = len(our_rank.keys() & their_rank.keys())
-    return (
-        f'<p class="g-lead"><b>{both} of {len(ours)}</b> results are the same. GENIUS wrote addresses '
-        f"({our_ms:,.0f} ms); exact search compared the query with all {total:,} candidates "
-        f"({theirs.timings.total:,.0f} ms). In a collection this small, exact search is fast; "
-        "its cost grows with the collection.</p>"
-        f'<div class="g-compare">{_column("GENIUS", "writes addresses, then re-ranks", ours, their_rank, words)}'
-        f"{_column('CLIP, exact', 'compares with every candidate', theirs.hits, our_rank, words)}</div>"
-    )
-
-
-def _column(title: str, how: str, hits: Sequence[Hit], other: Mapping[str, int], words: Words) -> str:
-    rows = "".join(_row(hit, other.get(hit.candidate.id), words) for hit in hits)
-    return f"<section><h4>{title} <small>{how}</small></h4><ol>{rows}</ol></section>"
-
-
-def _row(hit: Hit, elsewhere: int | None, words: Words) -> str:
-    mark = f'<span class="g-both">also no. {elsewhere}</span>' if elsewhere else ""
-    shown = picture(hit.candidate, words) or '<span class="g-quote" aria-hidden="true">“</span>'
-    return (
-        f'<li class="g-row{" g-shared" if elsewhere else ""}" data-modality="{KEYS[hit.candidate.modality]}">'
-        f'<span class="g-rank">{hit.rank}</span><span class="g-mini">{shown}</span>'
-        f'<span class="g-row-words">{esc(words.caption(hit.candidate))}<br>{tag(hit.candidate.modality)}{mark}</span>'
-        f"{meter(hit.score, label='cosine similarity')}</li>"
-    )
 
 
 def plural(count: int, noun: str) -> str:

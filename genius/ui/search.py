@@ -14,34 +14,22 @@ import gradio as gr
 
 from genius.report import result_to_json
 from genius.schema import Hit, SearchResult, UserError
+from genius.ui import compare as comparison
+from genius.ui import form as form_of
 from genius.ui import found, render, share, theme
-from genius.ui.ask import Ask, fitting_instruction, from_link, more_like, parse, refine_with, tasks_for
+from genius.ui.ask import Ask, from_link, more_like, parse, refine_with
 from genius.ui.examples import BY_KEY, EXAMPLES, OPENING
+from genius.ui.form import Form, PictureInput, fill
 from genius.ui.handle import EngineHandle
 from genius.ui.render import Words
 
-MODE_CHOICES = [("let the model decide", "auto"), ("image", "image"), ("text", "text"), ("image + text", "pair")]
-MODEL = {"concurrency_id": "model", "concurrency_limit": 1}
-PRIVATE = {"api_visibility": "private"}
+MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 TO_RESULTS = "() => window.geniusShowResults && window.geniusShowResults()"
 TO_TEXT = "() => window.geniusAskMore && window.geniusAskMore()"
 
 History = tuple[tuple[str, float, float, float, float], ...]
 """Words and stage times of this visit's searches, oldest first."""
-
-
-def picture_input(**settings: Any) -> gr.Image:
-    """A picture input that hands over the file as it came, so that one place (genius.images) checks it."""
-    component = gr.Image(type="filepath", **settings)
-    usual = component.preprocess
-
-    def as_uploaded(payload: Any) -> Any:
-        inline = payload is not None and payload.url and payload.url.startswith("data:")
-        return usual(payload) if payload is None or inline else payload.path
-
-    # Not a subclass: gradio writes an interface file beside the source of each one.
-    component.preprocess = as_uploaded  # type: ignore[method-assign]
-    return component
 
 
 @dataclass(frozen=True)
@@ -51,27 +39,6 @@ class Shown:
     ask: Ask
     hits: tuple[tuple[str, tuple[int, ...], float, float | None], ...] = ()
     total_ms: float = 0.0
-
-
-@dataclass(frozen=True)
-class Form:
-    """The inputs, in the order `parse` takes them."""
-
-    text: gr.Textbox
-    image: gr.Image
-    instruction: gr.Dropdown
-    mode: gr.Radio
-    top_k: gr.Slider
-    beams: gr.Slider
-    rerank: gr.Checkbox
-    minus: gr.Textbox
-    go: gr.Button
-    clear: gr.Button
-
-    @property
-    def fields(self) -> list[Any]:
-        """The eight input components."""
-        return [*self.__dict__.values()][:8]
 
 
 @dataclass(frozen=True)
@@ -94,15 +61,18 @@ class Answer:
         return [*self.__dict__.values()][:8]
 
 
-def friendly(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn a UserError into a message on the page; anything else stays gradio's generic one."""
+def friendly(handler: Callable[..., Any], quote: Callable[[object], str] = render.esc) -> Callable[..., Any]:
+    """Turn a UserError into a message on the page; anything else stays gradio's generic one.
+
+    The page reads messages as HTML, so they are escaped; a script's `quote` is plain `str`.
+    """
 
     @wraps(handler)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
             return handler(*args, **kwargs)
         except UserError as error:
-            raise gr.Error(render.esc(error), title="Not quite", print_exception=False) from None
+            raise gr.Error(quote(error), print_exception=False) from None
 
     return guarded
 
@@ -115,71 +85,22 @@ def build(
     examples = theme.html(render.examples(EXAMPLES), "examples", "examples")
     with gr.Row(elem_id="search-columns"):
         with gr.Column(scale=4, min_width=300, elem_id="ask"):
-            form = _form()
+            form = form_of.build()
         with gr.Column(scale=11, min_width=340, elem_id="answer"):
             answer = _answer(opening, words)
-    _wire_form(form)
+    form_of.wire(form)
     _wire_search(page, handle, words, form, answer)
     _wire_cards(handle, first_screen, words, form, answer, examples)
     _endpoint(handle)
     return answer.history
 
 
-def _form() -> Form:
-    with gr.Row(elem_id="ask-top"):
-        image = picture_input(
-            label="Picture",
-            sources=["upload", "clipboard", "webcam"],
-            format="png",
-            height=170,
-            elem_id="query-image",
-            buttons=[],
-            placeholder="Drop a picture here, or click to choose one",
-        )
-        text = gr.Textbox(
-            label="Words",
-            placeholder="What are you looking for?",
-            lines=1,
-            max_lines=5,
-            elem_id="query-text",
-        )
-    instruction = gr.Dropdown(
-        _wordings("", None, "auto"),
-        value="",
-        label="Instruction",
-        info="What kind of answer you want: choose one, or write your own.",
-        allow_custom_value=True,
-        elem_id="query-instruction",
-    )
-    mode = gr.Radio(MODE_CHOICES, value="auto", label="Answer with", elem_id="query-mode")
-    with gr.Row(elem_id="go-row"):
-        go = gr.Button("Search", variant="primary", scale=3, min_width=120, elem_id="go")
-        clear = gr.Button("Clear", scale=1, min_width=70, elem_id="clear")
-    with gr.Accordion("More settings", open=False, elem_id="more-settings"):
-        minus = gr.Textbox(
-            label="Without", info="Words whose meaning is taken away from the query.", lines=1, max_lines=3
-        )
-        top_k = gr.Slider(1, 100, value=10, step=1, label="Number of results")
-        beams = gr.Slider(
-            1,
-            100,
-            value=50,
-            step=1,
-            label="Beam width",
-            info="How many addresses the model pursues at once: more finds more and takes longer.",
-        )
-        rerank = gr.Checkbox(
-            True,
-            label="Re-rank",
-            info="Sort what was found by similarity to the query. Off: by the probability of the address.",
-        )
-    return Form(text, image, instruction, mode, top_k, beams, rerank, minus, go, clear)
-
-
 def _answer(opening: SearchResult | None, words: Words) -> Answer:
     empty = render.nothing_yet()
     head, cards, how, taken_away = (
-        _html(OPENING.ask, opening, words, from_disk=True) if opening else (render.welcome(), "", empty, empty)
+        _html(OPENING.ask, opening, words, from_disk=True)
+        if opening
+        else (render.welcome(), "", empty, empty)
     )
     shown = gr.State(_shown(OPENING.ask, opening) if opening else None)
     history = gr.State(())
@@ -193,34 +114,16 @@ def _answer(opening: SearchResult | None, words: Words) -> Answer:
             compare_html = theme.html(empty, "compare")
         with gr.Tab("Link, JSON, API", id="share"):
             share_html = theme.html(taken_away, "share", "share")
-    return Answer(shown, history, tabs, head_html, cards_html, how_html, share_html, compare_html, compare_tab)
-
-
-def _wire_form(form: Form) -> None:
-    """Instructions that fit what is given and wanted; a button that empties the form."""
-
-    def suggest(text: str, image: str | None, mode: str, instruction: str | None) -> gr.Dropdown:
-        ask = Ask(text=(text or "").strip(), image=image, instruction=instruction or "", mode=mode or "auto")
-        return gr.Dropdown(choices=_wordings(text, image, mode), value=fitting_instruction(ask))
-
-    # Events of the visitor only: while a search fills the form, `change` would read it half-filled.
-    gr.on(
-        [form.text.blur, form.image.input, form.image.clear, form.mode.input],
-        suggest,
-        [form.text, form.image, form.mode, form.instruction],
-        form.instruction,
-        queue=False,
-        show_progress="hidden",
-        **PRIVATE,
+    return Answer(
+        shown, history, tabs, head_html, cards_html, how_html, share_html, compare_html, compare_tab
     )
-    form.clear.click(lambda: _fill(Ask()), None, form.fields, show_progress="hidden", **PRIVATE)
 
 
 def _wire_search(page: gr.Blocks, handle: EngineHandle, words: Words, form: Form, answer: Answer) -> None:
     """The button, Enter, a link that was opened, and the comparison."""
 
     @friendly
-    def search(history: History, *fields: Any) -> tuple[Any, ...]:
+    def ask_and_show(history: History, *fields: Any) -> tuple[Any, ...]:
         ask = parse(*fields)
         return ask.instruction, *_show(ask, _run(handle, ask), words, history)
 
@@ -229,18 +132,18 @@ def _wire_search(page: gr.Blocks, handle: EngineHandle, words: Words, form: Form
         ask = from_link(dict(request.query_params))
         if ask is None:
             return (gr.skip(),) * (len(form.fields) + len(answer.parts))
-        return *_fill(ask), *_show(ask, _run(handle, ask), words, history)
+        return *fill(ask), *_show(ask, _run(handle, ask), words, history)
 
     @friendly
     def compare(shown: Shown | None) -> str:
         if shown is None:
             raise UserError("Search for something first; then compare.")
         theirs = handle.exact_search(shown.ask)
-        return render.compare(_hits(handle, shown), theirs, shown.total_ms, len(handle.candidates), words)
+        return comparison.compare(_hits(handle, shown), theirs, shown.total_ms, len(handle.candidates), words)
 
     gr.on(
         [form.go.click, form.text.submit, form.minus.submit],
-        search,
+        ask_and_show,
         [answer.history, *form.fields],
         [form.instruction, *answer.parts],
         show_progress_on=[answer.cards],
@@ -272,16 +175,16 @@ def _wire_cards(
     def example(history: History, event: gr.EventData) -> tuple[Any, ...]:
         ask = BY_KEY[key].ask if (key := _sent(event, "key")) in BY_KEY else OPENING.ask
         stored = None if handle.ready else first_screen.get(key)
-        return *_fill(ask), *_show(ask, stored or _run(handle, ask), words, history)
+        return *fill(ask), *_show(ask, stored or _run(handle, ask), words, history)
 
     @friendly
     def more(shown: Shown | None, history: History, event: gr.EventData) -> tuple[Any, ...]:
-        ask = more_like(handle.candidate(_sent(event, "id")), shown and shown.ask)
-        return *_fill(ask), *_show(ask, _run(handle, ask), words, history)
+        ask = more_like(handle.candidate(_sent(event, "id")), shown.ask if shown else None)
+        return *fill(ask), *_show(ask, _run(handle, ask), words, history)
 
     @friendly
     def refine(shown: Shown | None, event: gr.EventData) -> tuple[Any, ...]:
-        return _fill(refine_with(handle.candidate(_sent(event, "id")), shown and shown.ask))
+        return fill(refine_with(handle.candidate(_sent(event, "id")), shown.ask if shown else None))
 
     everything = [*form.fields, *answer.parts]
     settings: dict[str, Any] = {"show_progress_on": [answer.cards], **MODEL, **PRIVATE}
@@ -297,7 +200,6 @@ def _wire_cards(
 def _endpoint(handle: EngineHandle) -> None:
     """`/search` for scripts: the same inputs as the form, JSON out."""
 
-    @friendly
     def search(
         text: str = "",
         image: str | None = None,
@@ -315,17 +217,17 @@ def _endpoint(handle: EngineHandle) -> None:
 
     with gr.Group(visible=False):
         inputs = [
-            gr.Textbox(label="text"),
-            picture_input(label="image"),
-            gr.Textbox(label="instruction"),
+            gr.Textbox("", label="text"),
+            PictureInput(label="image", type="filepath"),
+            gr.Textbox("", label="instruction"),
             gr.Textbox("auto", label="modality"),
             gr.Number(10, label="top_k", precision=0),
             gr.Number(50, label="beams", precision=0),
             gr.Checkbox(True, label="rerank"),
-            gr.Textbox(label="minus"),
+            gr.Textbox("", label="minus"),
         ]
         output = gr.JSON(label="result")
-        gr.Button().click(search, inputs, output, api_name="search", **MODEL)
+        gr.Button().click(friendly(search, str), inputs, output, api_name="search", **MODEL)
 
 
 def _run(handle: EngineHandle, ask: Ask) -> SearchResult:
@@ -362,21 +264,6 @@ def _hits(handle: EngineHandle, shown: Shown) -> list[Hit]:
         Hit(rank, handle.candidate(candidate_id), semantic_id, score, log_prob)
         for rank, (candidate_id, semantic_id, score, log_prob) in enumerate(shown.hits, start=1)
     ]
-
-
-def _fill(ask: Ask) -> tuple[Any, ...]:
-    """Values for `Form.fields` that show this request."""
-    image = ask.query().image if ask.image else None
-    instruction = gr.Dropdown(
-        choices=_wordings(ask.text, ask.image, ask.mode), value=ask.instruction
-    )
-    return (ask.text, image, instruction, ask.mode, ask.top_k, ask.beams, ask.rerank, ask.minus)
-
-
-def _wordings(text: str | None, image: str | None, mode: str | None) -> list[str]:
-    """One wording for each task that fits; nothing at all is a choice, too."""
-    tasks = tasks_for(bool((text or "").strip()), image is not None, mode or "auto")
-    return [task.wordings[0] for task in tasks]
 
 
 def _sent(event: gr.EventData, name: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
-from collections.abc import Iterable, Mapping
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -76,18 +76,17 @@ def theme() -> gr.themes.Base:
 
 
 def picture_folders(candidates: Iterable[Candidate]) -> list[str]:
-    """The folders the collection's pictures lie in: the only ones the page may serve, beside the examples'."""
-    folders = {str(candidate.image.parent) for candidate in candidates if candidate.image is not None}
-    return sorted(folders | {str(MEDIA_ROOT)})
+    """The folders in which the pictures of candidates lie."""
+    return sorted({str(candidate.image.parent) for candidate in candidates if candidate.image is not None})
 
 
-def launch_options(candidates: Mapping[str, Candidate]) -> dict[str, Any]:
-    """Arguments of `Blocks.launch`: looks, limits, and which folders may be served."""
+def launch_options(folders: Iterable[str]) -> dict[str, Any]:
+    """Arguments of `Blocks.launch`: looks, limits, and the folders whose pictures may be served."""
     style = (ASSETS / "genius.css").read_text()
     return {
         "theme": theme(),
         "head": f"<style>{style}</style><script>{script('page')}</script>",
-        "allowed_paths": picture_folders(candidates.values()),
+        "allowed_paths": sorted({*folders, str(MEDIA_ROOT)}),
         "max_file_size": "20mb",
         "ssr_mode": False,
         "footer_links": ["api", "settings"],
@@ -102,7 +101,8 @@ def html(value: str, elem_id: str, script_name: str = "") -> gr.HTML:
 
 HEAD = (
     '<header class="g-head"><h1>GENIUS</h1>'
-    "<p>Search pictures and words by letting a model <em>write the address</em> of what you want.</p></header>"
+    "<p>Search pictures and words by letting a model <em>write the address</em> of what you want.</p>"
+    "</header>"
 )
 SWITCH = (
     '<button type="button" class="g-theme" data-theme-switch aria-label="Switch between light and dark" '
@@ -119,5 +119,6 @@ CREDITS = (
     '<footer class="g-credits"><p>Pictures: <a href="https://openmoji.org" rel="noopener">OpenMoji</a>, '
     '<a href="https://creativecommons.org/licenses/by-sa/4.0/" rel="noopener">CC BY-SA 4.0</a> · '
     "Tux Paint stamps, by the Tux Paint contributors · Open Clip Art Library, public domain.</p>"
-    "<p>Method: Kim et al., “GENIUS: A Generative Framework for Universal Multimodal Search”, CVPR 2025.</p></footer>"
+    "<p>Method: Kim et al., “GENIUS: A Generative Framework for Universal Multimodal Search”, CVPR "
+    "2025.</p></footer>"
 )

@@ -27,6 +27,7 @@ from genius.sources import openmoji
 from genius.sources.picture import candidates_of
 
 LEVELS = 6
+DEFAULTS = SearchOptions()
 
 
 @dataclass(frozen=True)
@@ -54,20 +55,23 @@ class FakeEngine:
         kept = [p for n, p in enumerate(openmoji.pictures()) if n % every == 0 or "lion" in p.text]
         return cls(tuple(candidates_of(kept, "openmoji")), delay)
 
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """All candidates."""
+        return self.index.candidates
+
     def candidate(self, candidate_id: str) -> Candidate:
         """The candidate with this id."""
         if candidate_id not in self._by_id:
             raise UserError(f"No candidate {candidate_id}.")
         return self._by_id[candidate_id]
 
-    def search(self, queries: list[Query], options: SearchOptions = SearchOptions()) -> list[SearchResult]:
+    def search(self, queries: list[Query], options: SearchOptions = DEFAULTS) -> list[SearchResult]:
         """Results with an invented trace."""
         time.sleep(self._delay)
         return [self._answer(query, options, exact=False) for query in queries]
 
-    def exact_search(
-        self, queries: list[Query], options: SearchOptions = SearchOptions()
-    ) -> list[SearchResult]:
+    def exact_search(self, queries: list[Query], options: SearchOptions = DEFAULTS) -> list[SearchResult]:
         """Nearly the same results, without a trace."""
         return [self._answer(query, options, exact=True) for query in queries]
 
@@ -104,12 +108,15 @@ class FakeEngine:
             prefixes = list(dict.fromkeys(hit.semantic_id[:level] for hit in hits))
             count = max(1, len(self._by_id) // 6 ** (level - 1) // 3)
             kept = tuple(
-                Beam(p, log(0.9 / (n + 1)) * level ** 0.5, max(1, count // (n + 1)))
+                Beam(p, log(0.9 / (n + 1)) * level**0.5, max(1, count // (n + 1)))
                 for n, p in enumerate(prefixes[:8])
             )
-            spare = [(*hits[0].semantic_id[: level - 1], (hits[0].semantic_id[level - 1] + n) % 256) for n in (7, 31)]
+            spare = [
+                (*hits[0].semantic_id[: level - 1], (hits[0].semantic_id[level - 1] + n) % 256)
+                for n in (7, 31)
+            ]
             dropped = tuple(Beam(p, -6.0 - n, 3 + n) for n, p in enumerate(spare if level > 1 else []))
-            steps.append(BeamStep(level, min(beams * 9, 3 if level == 1 else 400), kept, dropped))
+            steps.append(BeamStep(level - 1, min(beams * 9, 3 if level == 1 else 400), kept, dropped))
         return tuple(steps)
 
 

@@ -1,4 +1,4 @@
-"""Serve the page with the fake engine, to look at it: `PYTHONPATH=. python tests/browser/serve_fake.py [seconds to load]`."""
+"""Serve the page with the fake engine: `PYTHONPATH=. python tests/browser/serve_fake.py [seconds]`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 from tempfile import mkdtemp
 
+from fake_engine import FakeEngine
+
 from genius.ui import build_app, first_screen, theme
 from genius.ui.handle import EngineHandle
-from fake_engine import FakeEngine
 
 
 def main() -> None:
@@ -25,7 +26,7 @@ def main() -> None:
         return engine
 
     page = build_app(EngineHandle(load, candidates).start(), first_screen.load(path, candidates))
-    page.launch(**theme.launch_options(candidates))
+    page.launch(**theme.launch_options(theme.picture_folders(engine.candidates)))
 
 
 if __name__ == "__main__":
