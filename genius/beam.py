@@ -150,7 +150,7 @@ def beam_search(
         return []
     width = min(width, trie.unique_ids)
     z = z.to(decoder.device)
-    state = decoder.start(z, width)
+    state = decoder.start(z)
     log_probs = decoder.step(state, normalizer=normalizer)
     beams = _Beams.root(len(z), len(trie))
     traces: list[list[BeamStep]] = [[] for _ in z]

@@ -247,17 +247,24 @@ def _drop_tied_copies(module: nn.Module, state: dict[str, Tensor], prefix: str, 
 
 @dataclass
 class DecoderState:
-    """Where a beam search stands: B queries, each with up to W beams, about to write code number `level`.
+    """Where a beam search stands: B queries, each with W beams, about to write code number `level`.
 
     memory : per layer, keys and values [B, heads, prefixes, head_width], shared by a query's beams.
-    cache : self-attention keys and values [layers, 2, B, W, heads, M, head_width].
-    bias : [heads, M, M].
+    cache : self-attention keys and values [layers, 2, B, W, heads, M, head_width], filled up to `level`.
+    bias : self-attention's position bias [heads, M, M].
     """
 
     memory: list[tuple[Tensor, Tensor]]
     cache: Tensor
     bias: Tensor
     level: int = 0
+
+    def follow(self, parents: Tensor) -> None:
+        """Continue the beams parents [B, W], as numbered before; some go on several times, some end."""
+        beams = self.cache.shape[3]
+        first = torch.arange(len(parents), device=parents.device)[:, None] * beams
+        chosen = self.cache.flatten(2, 3).index_select(2, (first + parents).flatten())
+        self.cache = chosen.unflatten(2, parents.shape)
 
 
 class Decoder(nn.Module):
@@ -286,7 +293,7 @@ class Decoder(nn.Module):
         return self.t5.encode(self.prefix(z).unflatten(-1, (self.config.prefixes, self.config.width)))
 
     def _hidden(self, z: Tensor, codes: Tensor) -> Tensor:
-        """z [B, dim], codes [B, M] → [B, M, width]: for each level, what the query and the codes before say."""
+        """z [B, dim], codes [B, M] → [B, M, width]; each level sees the query and the codes before it."""
         tokens = F.pad(codes[:, :-1] + self.offsets[:-1], (1, 0), value=START)
         x = self.t5.dropout(self.t5.shared(tokens))
         bias = self.t5.position_bias(tokens.shape[1])
@@ -315,10 +322,10 @@ class Decoder(nn.Module):
         hidden = self._hidden(z, codes)
         return tuple(self._log_probs(hidden[:, i], i, normalizer) for i in range(len(self.config.levels)))
 
-    def start(self, z: Tensor, width: int) -> DecoderState:
-        """Read the queries z [B, dim] once, and make room for `width` beams of each."""
+    def start(self, z: Tensor) -> DecoderState:
+        """Read the queries z [B, dim] once; each has one beam, with no codes yet."""
         c = self.config
-        shape = (c.layers, 2, len(z), width, c.heads, len(c.levels), c.head_width)
+        shape = (c.layers, 2, len(z), 1, c.heads, len(c.levels), c.head_width)
         cache = torch.zeros(shape, device=self.device, dtype=self.prefix.weight.dtype)
         return DecoderState(self._read(z), cache, self.t5.position_bias(len(c.levels)))
 
@@ -332,20 +339,17 @@ class Decoder(nn.Module):
     ) -> Tensor:
         """Log-probabilities of the next code of every beam, [B, W, K]; moves `state` one level on.
 
-        The first step takes neither codes nor parents and has one beam per query. Later, codes [B, W] are
-        the codes last chosen, parents [B, W] the previous step's beams they continue. W may differ from
-        step to step, up to the width given to `start`.
+        The first step takes neither codes nor parents. Later, codes [B, W] are the codes last chosen and
+        parents [B, W] the previous step's beams that they continue; W may differ from step to step.
         """
         level = state.level
         if codes is None or parents is None:
             tokens = torch.full((state.cache.shape[2], 1), START, device=self.device)
         else:
             tokens = codes + self.offsets[level - 1]
-            query = torch.arange(len(parents), device=self.device)[:, None]
-            known = state.cache[:, :, query, parents, :, :level]
-            state.cache[:, :, :, : parents.shape[1], :, :level] = known
+            state.follow(parents)
         x = self.t5.shared(tokens)
-        cache = state.cache[:, :, :, : tokens.shape[1], :, : level + 1]
+        cache = state.cache[..., : level + 1, :]
         bias = state.bias[:, level : level + 1, : level + 1]
         for block, own, memory in zip(self.t5.blocks, cache, state.memory, strict=True):
             x = block.finish(block.own.step(x, own, bias), memory)

@@ -1,9 +1,10 @@
-"""The same network built by transformers, and its own constrained beam search: what our code must agree with."""
+"""The same network built by transformers, with its constrained beam search: what ours must agree with."""
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +14,10 @@ from transformers import T5Config, T5ForConditionalGeneration
 from genius.decoder import Decoder
 
 
-def transformers_t5(decoder: Decoder) -> T5ForConditionalGeneration:
-    """A T5ForConditionalGeneration with the decoder's weights."""
+def transformers_t5(decoder: Decoder) -> Any:
+    """A T5ForConditionalGeneration with the decoder's weights (`Any`: its own annotations are too loose)."""
     c = decoder.config
-    config = T5Config(
+    sizes: dict[str, Any] = dict(
         vocab_size=c.vocabulary,
         d_model=c.width,
         d_kv=c.head_width,
@@ -31,7 +32,7 @@ def transformers_t5(decoder: Decoder) -> T5ForConditionalGeneration:
         eos_token_id=None,
         dropout_rate=c.dropout,
     )
-    model = T5ForConditionalGeneration(config)
+    model: Any = T5ForConditionalGeneration(T5Config(**sizes))
     state = dict(decoder.t5.state_dict())
     for name in ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"):
         state[name] = state["shared.weight"]
@@ -64,8 +65,9 @@ def generate_ids(decoder: Decoder, codes: np.ndarray, z: Tensor, width: int) -> 
 
     logging.getLogger("transformers").setLevel(logging.ERROR)
     levels = len(offsets)
-    found = transformers_t5(decoder).generate(
-        inputs_embeds=prefixes_of(decoder, z[None]),
+    model, prefixes = transformers_t5(decoder), prefixes_of(decoder, z[None])
+    found = model.generate(
+        inputs_embeds=prefixes,
         num_beams=width,
         num_return_sequences=width,
         min_new_tokens=levels,
@@ -77,8 +79,13 @@ def generate_ids(decoder: Decoder, codes: np.ndarray, z: Tensor, width: int) -> 
         output_scores=True,
         return_dict_in_generate=True,
     )
+    if width > 1:
+        scores = found.sequences_scores
+    else:  # greedy search reports no score of the whole sequence
+        logits = model(inputs_embeds=prefixes, decoder_input_ids=found.sequences[:, :-1]).logits
+        scores = logits.log_softmax(-1).gather(-1, found.sequences[:, 1:, None]).sum((1, 2))
     sequences = found.sequences[:, 1:].cpu().numpy() - offsets
-    scores = np.zeros(len(sequences)) if width == 1 else found.sequences_scores.cpu().numpy()
-    known = {tuple(row) for row in np.asarray(codes).tolist()}
-    real = np.array([tuple(row) in known for row in sequences.tolist()], dtype=bool) & (scores > -1e6)
-    return sequences[real], scores[real]
+    existing = {tuple(row) for row in np.asarray(codes).tolist()}
+    real = np.array([tuple(row) in existing for row in sequences.tolist()], dtype=bool)
+    real &= scores.cpu().numpy() > -1e6  # surplus beams start from -1e9
+    return sequences[real], scores.cpu().numpy()[real]

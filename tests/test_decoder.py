@@ -7,7 +7,7 @@ import torch
 from oracle import prefixes_of, transformers_t5
 from torch import Tensor
 
-from genius.decoder import Decoder, DecoderConfig
+from genius.decoder import Decoder, DecoderConfig, RMSNorm
 from genius.schema import UserError
 
 LEVELS = (3, 5, 7, 4)
@@ -26,8 +26,8 @@ def tiny(levels: tuple[int, ...] = LEVELS, seed: int = 0, **changes: float) -> D
         "prefixes": 4,
     }
     decoder = Decoder(DecoderConfig(levels=levels, **(sizes | changes)))  # type: ignore[arg-type]
-    for norm in (m for m in decoder.modules() if type(m).__name__ == "RMSNorm"):
-        torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+    for norm in (module for module in decoder.modules() if isinstance(module, RMSNorm)):
+        torch.nn.init.uniform_(norm.weight, 0.5, 1.5)  # as if trained: a norm left out must show
     return decoder.eval()
 
 
@@ -83,7 +83,7 @@ def test_step_by_step_equals_teacher_forced(levels: tuple[int, ...], normalizer:
     """Beams with a random family tree: each must score as if its own codes had been given from the start."""
     decoder = tiny(levels)
     z, _ = sample(decoder, 3)
-    state = decoder.start(z, width=6)
+    state = decoder.start(z)
     history = torch.zeros(3, 1, 0, dtype=torch.long)
     log_probs = decoder.step(state, normalizer=normalizer)  # type: ignore[arg-type]
     for level, size in enumerate(levels):

@@ -123,6 +123,8 @@ def test_empty_spans_have_no_children() -> None:
     children = trie.children([0, 0, 2, 3], [0, 2, 3, 3], 1)
     assert children.parent.tolist() == [1, 1, 2]
     assert children.code.tolist() == [1, 2, 1]
+    assert children.only(1).parent.tolist() == [1, 2]
+    assert children.only(1).start.tolist() == [0, 2]
 
 
 def test_missing_prefixes_are_empty_spans() -> None:
@@ -184,7 +186,7 @@ def test_truncated_files_are_refused(tmp_path: Path, keep: int) -> None:
     CodeTrie.build(random_codes((3, 4, 4), 60), (3, 4, 4)).save(tmp_path)
     path = tmp_path / FILE
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match="damaged.*build it again"):
+    with pytest.raises(UserError, match=r"damaged.*build it again"):
         CodeTrie.open(tmp_path)
 
 
@@ -209,7 +211,7 @@ def test_corrupted_files_are_refused(tmp_path: Path, damage: str) -> None:
                 np.zeros(5, np.uint8),
             ):
                 np.lib.format.write_array(file, array, (1, 0))
-    with pytest.raises(UserError, match="damaged.*build it again"):
+    with pytest.raises(UserError, match=r"damaged.*build it again"):
         CodeTrie.open(tmp_path)
 
 
