@@ -41,7 +41,7 @@ def known_early() -> tuple[dict[str, Candidate], list[str]]:
 
 def main() -> None:
     """Serve until stopped."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     candidates, folders = known_early()
     handle = EngineHandle(load_engine, candidates).start()
     page = build_app(handle, first_screen.load(FIRST_SCREEN, candidates))

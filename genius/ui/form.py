@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABCMeta
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import gradio as gr
 
@@ -27,14 +27,11 @@ def _as_uploaded(self: gr.Image, payload: Any) -> Any:
 
 # A gr.Image with one method changed. Made past gradio's metaclass, which writes an interface file (.pyi)
 # beside the source of every component class it sees.
-PictureInput = cast(
-    type[gr.Image],
-    ABCMeta.__new__(
-        type(gr.Image),
-        "PictureInput",
-        (gr.Image,),
-        {"preprocess": _as_uploaded, "is_template": True, "__module__": __name__},
-    ),
+PictureInput: type[gr.Image] = ABCMeta.__new__(
+    type(gr.Image),
+    "PictureInput",
+    (gr.Image,),
+    {"preprocess": _as_uploaded, "is_template": True, "__module__": __name__},
 )
 
 

@@ -53,6 +53,11 @@ class EngineHandle:
         """Whether a search would start without waiting."""
         return self._engine is not None
 
+    @property
+    def loading(self) -> bool:
+        """Whether it is not yet known if the engine can be had."""
+        return not self._done.is_set()
+
     def get(self, timeout: float = 300.0) -> Searcher:
         """The engine, waiting while it loads; raises UserError when it cannot be loaded."""
         if not self._done.wait(timeout):

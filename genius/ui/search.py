@@ -89,7 +89,7 @@ def build(
         with gr.Column(scale=11, min_width=340, elem_id="answer"):
             answer = _answer(opening, words)
     form_of.wire(form)
-    _wire_search(page, handle, words, form, answer)
+    _wire_search(page, handle, words, form, answer, finished=opening is not None)
     _wire_cards(handle, first_screen, words, form, answer, examples)
     _endpoint(handle)
     return answer.history
@@ -119,8 +119,13 @@ def _answer(opening: SearchResult | None, words: Words) -> Answer:
     )
 
 
-def _wire_search(page: gr.Blocks, handle: EngineHandle, words: Words, form: Form, answer: Answer) -> None:
-    """The button, Enter, a link that was opened, and the comparison."""
+def _wire_search(
+    page: gr.Blocks, handle: EngineHandle, words: Words, form: Form, answer: Answer, finished: bool
+) -> None:
+    """The button, Enter, a link that was opened, and the comparison.
+
+    `finished` says that the page already shows a search; otherwise the opening one is made now.
+    """
 
     @friendly
     def ask_and_show(history: History, *fields: Any) -> tuple[Any, ...]:
@@ -130,9 +135,12 @@ def _wire_search(page: gr.Blocks, handle: EngineHandle, words: Words, form: Form
     @friendly
     def open_link(history: History, request: gr.Request) -> tuple[Any, ...]:
         ask = from_link(dict(request.query_params))
-        if ask is None:
-            return (gr.skip(),) * (len(form.fields) + len(answer.parts))
-        return *fill(ask), *_show(ask, _run(handle, ask), words, history)
+        if ask is not None:
+            return *fill(ask), *_show(ask, _run(handle, ask), words, history)
+        untouched = (gr.skip(),) * len(form.fields)
+        if finished:
+            return *untouched, *(gr.skip(),) * len(answer.parts)
+        return *untouched, *_show(OPENING.ask, handle.search(OPENING.ask), words, history)
 
     @friendly
     def compare(shown: Shown | None) -> str:
@@ -231,7 +239,7 @@ def _endpoint(handle: EngineHandle) -> None:
 
 
 def _run(handle: EngineHandle, ask: Ask) -> SearchResult:
-    if not handle.ready:
+    if handle.loading:
         gr.Info("The model is still loading. The search starts by itself as soon as it is there.")
     return handle.search(ask)
 
