@@ -181,7 +181,9 @@ class EncoderTrainer:
             return out
         parts = [rows[part] for part in batches(len(rows), 96)]  # little padding among texts of like length
         with torch.autocast("cpu", torch.bfloat16):
-            found = [self.clip.encode_text(self.encoder.tokenize([texts[row] for row in part])) for part in parts]
+            found = [
+                self.clip.encode_text(self.encoder.tokenize([texts[row] for row in part])) for part in parts
+            ]
         return out.index_copy(0, torch.tensor(rows), torch.cat(found).float())
 
     def step(self, rows: Sequence[Row]) -> dict[str, Tensor]:

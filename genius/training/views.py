@@ -147,7 +147,8 @@ def _build_part(
             rows = slice(start, start + len(part))
             for view in range(views):  # small batches: large activations cost more in memory traffic
                 drawn = [
-                    normalise(view_of(image, item.kind, view)) for item, image in zip(part, images, strict=True)
+                    normalise(view_of(image, item.kind, view))
+                    for item, image in zip(part, images, strict=True)
                 ]
                 lower = lower_tower(trunk, torch.stack(drawn).contiguous(memory_format=torch.channels_last))
                 maps[rows, view] = lower.float().numpy()
