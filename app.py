@@ -43,9 +43,11 @@ def main() -> None:
     """Serve until stopped."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     candidates, folders = known_early()
-    handle = EngineHandle(load_engine, candidates).start()
+    handle = EngineHandle(load_engine, candidates)
     page = build_app(handle, first_screen.load(FIRST_SCREEN, candidates))
-    page.launch(**theme.launch_options(folders))
+    page.launch(prevent_thread_lock=True, **theme.launch_options(folders))
+    handle.start()  # only now: loading keeps the processor busy, and the page comes first
+    page.block_thread()
 
 
 if __name__ == "__main__":

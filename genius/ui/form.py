@@ -57,6 +57,7 @@ class Form:
 
 
 def build() -> Form:
+    """Lay out the inputs."""
     with gr.Row(elem_id="ask-top"):
         image = PictureInput(
             label="Picture",

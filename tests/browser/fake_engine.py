@@ -98,7 +98,7 @@ class FakeEngine:
 
     def _address(self, candidate: Candidate) -> tuple[int, ...]:
         caption = self._captions.get(candidate.id.rpartition(":")[0], "")
-        words = caption.split() + ["", "", "", "", ""]
+        words = [*caption.split(), "", "", "", "", ""]
         codes = [_number(" ".join(words[: n + 1]), 256) for n in range(LEVELS - 2)]
         return (int(candidate.modality), *codes, _number(candidate.id, 256))
 

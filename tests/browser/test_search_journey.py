@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 CARDS = "#cards .g-ranked .g-card"
 
 
-def _search(page, words: str) -> None:  # noqa: ANN001
+def _search(page, words: str) -> None:
     page.fill("#query-text textarea", words)
     page.press("#query-text textarea", "Enter")
     page.wait_for_selector(f"#answer-head q:text-is('{words}')")
@@ -55,7 +55,7 @@ def test_words_and_enter_then_more_like_this_then_refine(visit: Callable) -> Non
 
 
 @pytest.mark.parametrize("example", [e for e in EXAMPLES if e is not OPENING], ids=lambda e: e.key)
-def test_one_click_runs_an_example(visit: Callable, example) -> None:  # noqa: ANN001
+def test_one_click_runs_an_example(visit: Callable, example) -> None:
     page = visit()
     page.click(f"[data-example={example.key}]")
     page.wait_for_function(
@@ -175,4 +175,4 @@ def test_the_endpoint_returns_json(app: gr.Blocks, engine: FakeEngine, broken_pi
     ):
         with pytest.raises(AppError, match=says):
             client.predict(**wrong, api_name="/search")
-    assert [name for name in client.view_api(return_format="dict")["named_endpoints"]] == ["/search"]
+    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/search"]
