@@ -250,21 +250,22 @@ class DecoderState:
     """Where a beam search stands: B queries, each with W beams, about to write code number `level`.
 
     memory : per layer, keys and values [B, heads, prefixes, head_width], shared by a query's beams.
-    cache : self-attention keys and values [layers, 2, B, W, heads, M, head_width], filled up to `level`.
+    cache : per layer, self-attention keys and values [2, B, W, heads, M, head_width], filled up to `level`.
     bias : self-attention's position bias [heads, M, M].
     """
 
     memory: list[tuple[Tensor, Tensor]]
-    cache: Tensor
+    cache: list[Tensor]
     bias: Tensor
     level: int = 0
 
     def follow(self, parents: Tensor) -> None:
         """Continue the beams parents [B, W], as numbered before; some go on several times, some end."""
-        beams = self.cache.shape[3]
-        first = torch.arange(len(parents), device=parents.device)[:, None] * beams
-        chosen = self.cache.flatten(2, 3).index_select(2, (first + parents).flatten())
-        self.cache = chosen.unflatten(2, parents.shape)
+        queries, beams = self.cache[0].shape[1:3]
+        first = torch.arange(queries, device=parents.device)[:, None] * beams
+        chosen = (first + parents).flatten()
+        for layer, cache in enumerate(self.cache):  # one by one, so that each takes the memory of the last
+            self.cache[layer] = cache.flatten(1, 2).index_select(1, chosen).unflatten(1, parents.shape)
 
 
 class Decoder(nn.Module):
@@ -325,8 +326,8 @@ class Decoder(nn.Module):
     def start(self, z: Tensor) -> DecoderState:
         """Read the queries z [B, dim] once; each has one beam, with no codes yet."""
         c = self.config
-        shape = (c.layers, 2, len(z), 1, c.heads, len(c.levels), c.head_width)
-        cache = torch.zeros(shape, device=self.device, dtype=self.prefix.weight.dtype)
+        shape = (2, len(z), 1, c.heads, len(c.levels), c.head_width)
+        cache = [self.prefix.weight.new_zeros(shape) for _ in range(c.layers)]
         return DecoderState(self._read(z), cache, self.t5.position_bias(len(c.levels)))
 
     def step(
@@ -344,14 +345,13 @@ class Decoder(nn.Module):
         """
         level = state.level
         if codes is None or parents is None:
-            tokens = torch.full((state.cache.shape[2], 1), START, device=self.device)
+            tokens = torch.full((state.cache[0].shape[1], 1), START, device=self.device)
         else:
             tokens = codes + self.offsets[level - 1]
             state.follow(parents)
         x = self.t5.shared(tokens)
-        cache = state.cache[..., : level + 1, :]
         bias = state.bias[:, level : level + 1, : level + 1]
-        for block, own, memory in zip(self.t5.blocks, cache, state.memory, strict=True):
-            x = block.finish(block.own.step(x, own, bias), memory)
+        for block, cache, memory in zip(self.t5.blocks, state.cache, state.memory, strict=True):
+            x = block.finish(block.own.step(x, cache[..., : level + 1, :], bias), memory)
         state.level += 1
         return self._log_probs(self.t5.finish(x), level, normalizer)

@@ -17,21 +17,21 @@ from genius.decoder import Decoder
 def transformers_t5(decoder: Decoder) -> Any:
     """A T5ForConditionalGeneration with the decoder's weights (`Any`: its own annotations are too loose)."""
     c = decoder.config
-    sizes: dict[str, Any] = dict(
-        vocab_size=c.vocabulary,
-        d_model=c.width,
-        d_kv=c.head_width,
-        d_ff=c.feed_forward,
-        num_layers=0,
-        num_decoder_layers=c.layers,
-        num_heads=c.heads,
-        feed_forward_proj="relu",
-        tie_word_embeddings=True,
-        decoder_start_token_id=0,
-        pad_token_id=0,
-        eos_token_id=None,
-        dropout_rate=c.dropout,
-    )
+    sizes: dict[str, Any] = {
+        "vocab_size": c.vocabulary,
+        "d_model": c.width,
+        "d_kv": c.head_width,
+        "d_ff": c.feed_forward,
+        "num_layers": 0,
+        "num_decoder_layers": c.layers,
+        "num_heads": c.heads,
+        "feed_forward_proj": "relu",
+        "tie_word_embeddings": True,
+        "decoder_start_token_id": 0,
+        "pad_token_id": 0,
+        "eos_token_id": None,
+        "dropout_rate": c.dropout,
+    }
     model: Any = T5ForConditionalGeneration(T5Config(**sizes))
     state = dict(decoder.t5.state_dict())
     for name in ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"):
