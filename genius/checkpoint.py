@@ -69,8 +69,10 @@ def load_bundle(folder: Path, device: str | torch.device | None = None) -> Bundl
         quantizer = Quantizer(QuantizerConfig(**_tupled(config["quantizer"])))
         decoder = Decoder(DecoderConfig(**_tupled(config["decoder"])))
         name, fingerprint = str(config["name"]), str(config["fingerprint"])
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{folder / CONFIG_FILE} lacks or misnames a setting: {error}. {MEND}") from error
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"{folder / CONFIG_FILE} lacks, misnames or misstates a setting: {error}. {MEND}"
+        ) from error
     for module, part in ((fusion, "fusion"), (quantizer, "quantizer"), (decoder, "decoder")):
         _load_weights(module, folder / f"{part}.safetensors")
         module.to(where).eval()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ import torch.nn.functional as F
 from open_clip.hf_model import HFTextEncoder
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from genius.schema import UserError
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
+TOKENIZER_FILE = "tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -65,29 +68,24 @@ class Encoder:
         Raises
         ------
         UserError
-            If a file is missing or does not fit the configuration.
+            If a file is missing, damaged or does not fit the configuration; the message names it.
         """
-        for name in (CONFIG_FILE, WEIGHTS_FILE):
-            if not (folder / name).is_file():
-                raise UserError(
-                    f"The encoder in {folder} has no {name}. Restore the bundle or train it again."
-                )
-        try:
-            config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-            text_cfg = dict(config["model_cfg"]["text_cfg"])
-            name = f"local-dir:{folder}"
-            if "hf_model_name" in text_cfg:  # the tower is built from the folder's own config.json
-                text_cfg |= {"hf_model_name": str(folder), "hf_model_pretrained": False}
+        _require(folder, CONFIG_FILE)
+        with _opening(folder / CONFIG_FILE):
+            config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))["model_cfg"]
+            text_cfg, dim = dict(config["text_cfg"]), int(config["embed_dim"])
+        if "hf_model_name" in text_cfg:  # the tower is built from the folder's own config.json
+            _require(folder, "config.json", TOKENIZER_FILE)  # without it, every word would be unknown
+            text_cfg |= {"hf_model_name": str(folder), "hf_model_pretrained": False}
+        _require(folder, WEIGHTS_FILE)
+        name = f"local-dir:{folder}"
+        with _opening(folder / WEIGHTS_FILE):
             clip = open_clip.create_model(
                 name, text_cfg=text_cfg, pretrained_text=False, pretrained_image=False
             )
+        with _opening(folder / TOKENIZER_FILE):
             tokenizer = open_clip.get_tokenizer(name)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise UserError(
-                f"The encoder in {folder} cannot be opened: {error}. Restore the bundle."
-            ) from error
         preprocess = PreprocessCfg(**open_clip.get_model_preprocess_cfg(clip))
-        dim = int(config["model_cfg"]["embed_dim"])
         return cls(clip.to(device=device, dtype=dtype), preprocess, tokenizer, dim)
 
     @property
@@ -136,6 +134,24 @@ class Encoder:
         if has_text.any():
             text_part[has_text] = self.encode_texts([text for text in texts if text.strip()])
         return Features(image_part, text_part, has_image, has_text)
+
+
+def _require(folder: Path, *names: str) -> None:
+    for name in names:
+        if not (folder / name).is_file():
+            raise UserError(f"The encoder in {folder} has no {name}. Restore the bundle or train it again.")
+
+
+@contextmanager
+def _opening(path: Path) -> Iterator[None]:
+    """Whatever goes wrong with a file becomes a sentence that names it."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise UserError(
+            f"{path} is damaged or does not fit the files beside it: {error}. "
+            "Restore the bundle or train it again."
+        ) from error
 
 
 def batches(count: int, size: int) -> Iterator[slice]:

@@ -67,11 +67,11 @@ class Engine:
         model = load_bundle(Path(bundle), device)
         folder = Path(collection)
         if (folder / HEADER_FILE).is_file():
-            found = open_collection(read_header(folder).source)
-            return cls._with_index(model, folder, found)
+            source = read_header(folder).source
+            return cls._with_index(model, folder, open_collection(source), source)
         found = open_collection(collection)
         if found.name in (*COLLECTIONS, ALL) and _shipped_fingerprint() == model.fingerprint:
-            return cls._with_index(model, SHIPPED_INDEX, found)
+            return cls._with_index(model, SHIPPED_INDEX, found, found.name)
         engine = cls(
             model, CandidateIndex.empty(model.quantizer.config.levels, model.encoder.dim), found.notes
         )
@@ -79,7 +79,7 @@ class Engine:
         return engine
 
     @classmethod
-    def _with_index(cls, model: Bundle, folder: Path, found: Collection) -> Engine:
+    def _with_index(cls, model: Bundle, folder: Path, found: Collection, source: str) -> Engine:
         index = CandidateIndex.open(folder, {c.id: c for c in found.candidates}, model.fingerprint)
         if not len(index):
             raise UserError(
@@ -88,14 +88,14 @@ class Engine:
         notes = found.notes
         if new := len(found.candidates) - len(index):
             notes += (
-                f"{new} candidates are not in the index yet: python -m genius index {found.name} --out FOLDER",
+                f"{new} candidates are not in the index yet: python -m genius index {source} --out FOLDER",
             )
         return cls(model, index, notes)
 
     @property
     def candidates(self) -> list[Candidate]:
         """All candidates that can be found."""
-        return self.index.candidates
+        return self.index.present
 
     def candidate(self, candidate_id: str) -> Candidate:
         """A candidate by id; UserError if it is not in this collection."""
@@ -157,6 +157,8 @@ class Engine:
 
     def add(self, candidates: Sequence[Candidate], progress: Progress | None = None) -> None:
         """Encode, quantize and file new candidates."""
+        if not candidates:
+            return
         coded = self.code(candidates, progress)
         self.index.add(candidates, coded.codes, coded.vectors)
 

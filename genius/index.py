@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genius.schema import Candidate, Modality, UserError
+from genius.trie import FILE as TRIE_FILE
 from genius.trie import CodeTrie
 
 HEADER_FILE = "index.json"
@@ -60,6 +62,11 @@ class CandidateIndex:
     def __len__(self) -> int:
         return len(self.trie)
 
+    @property
+    def present(self) -> list[Candidate]:
+        """The candidates that can be found: all but those removed."""
+        return [self.candidates[row] for row in self._row.values()]
+
     def row(self, candidate_id: str) -> int:
         """Row of a candidate; UserError if it is not here."""
         row = self._row.get(candidate_id)
@@ -105,7 +112,7 @@ class CandidateIndex:
     def remove(self, candidate_ids: Sequence[str]) -> None:
         """Take candidates out; the others keep their rows, and the vectors are dropped at the next save."""
         self.trie.remove([self.row(candidate_id) for candidate_id in candidate_ids])
-        for candidate_id in candidate_ids:
+        for candidate_id in set(candidate_ids):
             del self._row[candidate_id]
 
     def restricted(self, candidates: Mapping[str, Candidate]) -> CandidateIndex:
@@ -118,8 +125,8 @@ class CandidateIndex:
         return CandidateIndex(kept, trie, self.vectors[rows])
 
     def save(self, folder: Path, fingerprint: str, source: str) -> None:
-        """Write ids, codes and vectors (no pictures, no captions); an index there before is replaced as a whole."""
-        whole = self.restricted({c.id: c for c in self.candidates if c.id in self._row})
+        """Write ids, codes and vectors, no pictures or captions; an index there before is replaced."""
+        whole = self.restricted({c.id: c for c in self.present})
         aside = folder.with_name(folder.name + ".partial")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
@@ -134,7 +141,12 @@ class CandidateIndex:
         shutil.rmtree(before, ignore_errors=True)
         if folder.exists():
             os.replace(folder, before)
-        os.replace(aside, folder)
+        try:
+            os.replace(aside, folder)
+        except OSError:
+            if before.exists():
+                os.replace(before, folder)
+            raise
         shutil.rmtree(before, ignore_errors=True)
 
     @classmethod
@@ -153,13 +165,12 @@ class CandidateIndex:
             raise UserError(
                 f"The index {folder} was built with another model. {_again(header.source, folder)}"
             )
-        try:
+        with _opening(folder / IDS_FILE, header):
             ids = [json.loads(line) for line in (folder / IDS_FILE).read_text(encoding="utf-8").splitlines()]
+        with _opening(folder / VECTORS_FILE, header):
             vectors = np.load(folder / VECTORS_FILE, mmap_mode="r", allow_pickle=False)
+        with _opening(folder / TRIE_FILE, header):
             trie = CodeTrie.open(folder)
-        except (OSError, ValueError) as error:
-            mend = _again(header.source, folder)
-            raise UserError(f"The index {folder} is incomplete or damaged: {error}. {mend}") from error
         if not len(ids) == len(vectors) == len(trie) == header.count:
             raise UserError(
                 f"The files of the index {folder} do not fit together. {_again(header.source, folder)}"
@@ -180,6 +191,16 @@ def read_header(folder: Path) -> IndexHeader:
     if header.format != FORMAT:
         raise UserError(f"{path} has format {header.format}, not {FORMAT}. {_again(header.source, folder)}")
     return header
+
+
+@contextmanager
+def _opening(path: Path, header: IndexHeader) -> Iterator[None]:
+    """Whatever goes wrong with a file becomes a sentence that names it."""
+    try:
+        yield
+    except (OSError, ValueError, EOFError) as error:
+        mend = _again(header.source, path.parent)
+        raise UserError(f"{path} is missing or damaged: {error}. {mend}") from error
 
 
 def _again(source: str, folder: Path) -> str:
