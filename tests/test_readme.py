@@ -1,0 +1,95 @@
+"""What the README promises: its commands exist, its snippets run, its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from genius import cli
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+BUNDLE = ROOT / "checkpoints" / "genius-mini" / "config.json"
+
+needs_bundle = pytest.mark.skipif(not BUNDLE.is_file(), reason="checkpoints/genius-mini is not there")
+
+
+def snippets(text: str, language: str) -> list[str]:
+    """Return the fenced blocks in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(text: str, program: str) -> list[list[str]]:
+    """Return the arguments of every line of the shell snippets that runs a program."""
+    lines = [line for block in snippets(text, "sh") for line in block.splitlines()]
+    return [
+        shlex.split(line, comments=True)[program.count(" ") + 1 :]
+        for line in lines
+        if line.startswith(program + " ")
+    ]
+
+
+def front_matter() -> dict[str, str]:
+    """Return the plain settings at the head of the README."""
+    head = README.split("---\n")[1]
+    return dict(re.findall(r'^(\w+): "?([^"\n]+)"?$', head, re.MULTILINE))
+
+
+def test_the_space_runs_the_versions_we_pin() -> None:
+    settings = front_matter()
+    requirements = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    assert f"gradio=={settings['sdk_version']}\n" in requirements
+    assert (ROOT / settings["app_file"]).is_file()
+    assert settings["sdk"] == "gradio"
+    assert len(settings["short_description"]) <= 60
+    colours = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
+    assert {settings["colorFrom"], settings["colorTo"]} <= colours
+
+
+@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
+def test_every_make_target_exists(text: str) -> None:
+    targets = {word for words in commands(text, "make") for word in words if "=" not in word}
+    assert targets
+    for target in targets:
+        assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
+
+
+@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
+def test_links_lead_to_files(text: str) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("command", commands(README, "python -m genius"), ids=" ".join)
+def test_every_command_is_understood(command: list[str]) -> None:
+    assert cli.build_parser().parse_args(command).handle
+
+
+def test_requirements_are_pinned() -> None:
+    for name in ("requirements.txt", "requirements-train.txt", "requirements-dev.txt"):
+        for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
+            assert not line or line.startswith(("#", "-r ")) or re.fullmatch(r"[\w-]+==[\w.]+", line), line
+
+
+@pytest.mark.bundle
+@needs_bundle
+@pytest.mark.parametrize("code", snippets(README, "python"))
+def test_python_snippets_run(
+    code: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    exec(compile(code, "README.md", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+@pytest.mark.bundle
+@needs_bundle
+def test_a_search_from_the_command_line_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    [command] = [words for words in commands(README, "python -m genius") if "--json" in words]
+    assert cli.main(command) == 0
+    assert '"hits"' in capsys.readouterr().out
