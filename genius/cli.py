@@ -111,7 +111,7 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("--photos", type=Path, metavar="DIR", help="photographs: images/, captions.jsonl")
     parser.add_argument("--groceries", type=Path, metavar="DIR", help="groceries: images/, labels.jsonl")
     parser.add_argument("--wordnet", type=Path, metavar="DIR", help="WordNet: index.noun, data.noun")
-    parser.add_argument("--epochs", type=int, metavar="N", help="epochs of each stage (each stage's own)")
+    parser.add_argument("--epochs", type=float, metavar="N", help="epochs of each stage (each stage's own)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where `all` puts the model (RUN/bundle)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of every random choice (0)")
     parser.set_defaults(handle=train)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """`dim` is the encoder's width d; `projection` and `hidden` are the widths inside (published: 2560, 5120)."""
+    """`dim` is the encoder's width d; `projection` and `hidden` those inside (published: 2560, 5120)."""
 
     dim: int
     projection: int

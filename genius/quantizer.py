@@ -93,7 +93,7 @@ class MovingCodebooks:
         self._sum = [quantizer.codebook(level).clone() for level in range(len(quantizer.config.levels))]
 
     def initialise(self, z: Tensor, modality: Tensor, *, seed: int = 0) -> None:
-        """Level 1 from the mean of each modality [B] of z [B, d], later levels by k-means on the residuals."""
+        """Level 1 from the mean of each modality [B] of z [B, d], later levels by k-means on residuals."""
         residual = z
         for level, size in enumerate(self.quantizer.config.levels):
             if level == 0:

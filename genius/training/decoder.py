@@ -18,9 +18,9 @@ from genius.training.log import TrainingLog, cosine_schedule
 class DecoderTraining:
     """Settings of stage 3; `mixed` is the share of queries replaced by a query–target mix (Eq. 11)."""
 
-    epochs: int = 10
+    epochs: float = 2.6
     batch: int = 512
-    rate: float = 6e-4
+    rate: float = 1e-3
     weight_decay: float = 0.01
     mixed: float = 0.5
     alpha: float = 2.0
@@ -30,7 +30,10 @@ class DecoderTraining:
 
 @dataclass(frozen=True)
 class DecoderPairs:
-    """What stage 3 learns from: query vectors [n, d], the row [n] of each target, target vectors [c, d] and codes [c, M]."""
+    """What stage 3 learns from.
+
+    Query vectors [n, d], the row [n] of each target, target vectors [c, d] and their codes [c, M].
+    """
 
     query: Tensor
     target: Tensor
@@ -50,7 +53,7 @@ def train_decoder(
     log = TrainingLog(out / "log.jsonl")
     state_file = out / "state.pt"
     per_epoch = max(1, len(pairs.target) // settings.batch)
-    steps, first = settings.epochs * per_epoch, 0
+    steps, first = int(settings.epochs * per_epoch), 0
     if state_file.is_file():
         state = torch.load(state_file, weights_only=True)
         decoder.load_state_dict(state["model"])

@@ -26,6 +26,7 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.model import CustomTextCLIP
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -46,7 +47,7 @@ PREPROCESS |= {"interpolation": "bicubic", "resize_mode": "squash", "fill_color"
 class EncoderTraining:
     """Settings of stage 1."""
 
-    epochs: int = 7
+    epochs: float = 5
     batch: int = 128
     image_rate: float = 4e-4
     text_rate: float = 4e-5
@@ -251,7 +252,7 @@ def train_encoder(
     out: Path,
     settings: EncoderTraining,
 ) -> Encoder:
-    """Run stage 1, resuming from `out` after an interruption; returns the encoder and saves it as an open_clip folder."""
+    """Run stage 1, resuming from `out` after an interruption; saves the encoder as an open_clip folder."""
     torch.manual_seed(settings.seed)
     random.seed(settings.seed)
     rng = random.Random(settings.seed)
@@ -266,7 +267,7 @@ def train_encoder(
     noise = photographs - photographs.mean(0)
     trainer = EncoderTrainer(clip, tokenizer, views, texts, (weight, bias), prototypes, noise, settings)
     sampler = Sampler(learn, changes, settings.uninstructed)
-    steps = int(sum(weights) / settings.batch) * settings.epochs
+    steps = int(settings.epochs * max(1, int(sum(weights) / settings.batch)))
     optimizer = _optimizer(clip, settings)
     log = TrainingLog(out / "log.jsonl")
     state_file = out / "state.pt"
@@ -321,9 +322,7 @@ def _optimizer(clip: CustomTextCLIP, settings: EncoderTraining) -> torch.optim.O
 
 
 def save_encoder(encoder: Encoder, text_folder: Path, folder: Path) -> None:
-    """Write an open_clip folder in half precision, complete with the tokenizer and the text tower's config."""
-    from safetensors.torch import save_file
-
+    """Write an open_clip folder in half precision, with the tokenizer and the text tower's config."""
     folder.mkdir(parents=True, exist_ok=True)
     encoder.tokenizer.save_pretrained(folder)
     encoder.clip.text.config.save_pretrained(folder)

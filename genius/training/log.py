@@ -1,4 +1,4 @@
-"""Progress of a training run: one JSON line every few steps, and the learning-rate schedule all stages share."""
+"""Progress of a training run, one JSON line every few steps, and the learning-rate schedule of all stages."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def build_pairs(
     uninstructed: float,
     seed: int,
 ) -> Pairs:
-    """Every item as the answer to every task, `rounds` times; `image_features` [n, V, d] belong to `items`."""
+    """Every item as the answer to every task, `rounds` times; `image_features` [n, V, d] are the items'."""
     rng = random.Random(seed)
     sampler = Sampler(items, changes, uninstructed)
     place = {item.id: n for n, item in enumerate(items)}

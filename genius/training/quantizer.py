@@ -17,16 +17,20 @@ from genius.training.pairs import Pairs
 
 @dataclass(frozen=True)
 class QuantizerTraining:
-    """Settings of stage 2; `contrast`, `commitment` and `match` weigh L_cl, L_rq and L_mse."""
+    """Settings of stage 2.
 
-    epochs: int = 8
+    `contrast`, `commitment` and `match` weigh L_cl, L_rq and L_mse; `modality` a cross-entropy that asks
+    for the first code to be the modality.
+    """
+
+    epochs: float = 3
     batch: int = 1024
-    rate: float = 3e-4
+    rate: float = 6e-4
     weight_decay: float = 0.01
     temperature: float = 0.02
     contrast: float = 1.0
     commitment: float = 5.0
-    match: float = 20.0
+    match: float = 2.0
     modality: float = 0.2
     decay: float = 0.98
     seed: int = 0
@@ -44,9 +48,9 @@ def train_quantizer(
     fusion, quantizer = Fusion(fusion_config), Quantizer(config)
     codebooks = MovingCodebooks(quantizer, decay=settings.decay)
     optimizer = torch.optim.AdamW(fusion.parameters(), lr=settings.rate, weight_decay=settings.weight_decay)
-    per_epoch = len(pairs) // settings.batch
-    steps = settings.epochs * per_epoch
-    warm = per_epoch  # the codebooks start once the fusion has settled
+    per_epoch = max(1, len(pairs) // settings.batch)
+    steps = int(settings.epochs * per_epoch)
+    warm = min(per_epoch, steps // 2)  # the codebooks start once the fusion has settled
     generator = torch.Generator().manual_seed(settings.seed)
     order = torch.empty(0, dtype=torch.long)
     for step in tqdm(range(steps), desc="quantizer"):
@@ -103,10 +107,7 @@ def _losses(
         distance = torch.cdist(torch.cat([query, candidate]), books[0]).square()
         level_one = F.cross_entropy(-distance / 0.1, modality.repeat(2))
         total = (
-            total
-            + settings.commitment * commitment
-            + settings.match * match / 10
-            + settings.modality * level_one
+            total + settings.commitment * commitment + settings.match * match + settings.modality * level_one
         )
         error = (coded.vectors - candidate).square().sum(-1).mean()
         losses |= {"commitment": commitment, "match": match, "modality": level_one, "error": error}
@@ -130,9 +131,3 @@ def _initialise(
     z = fuse_pool(fusion, pairs.pool_image[sample], pairs.pool_text[sample]).clone()
     codebooks.initialise(z, pairs.modality[sample], seed=settings.seed)
     fusion.train()
-
-
-@torch.inference_mode()
-def refit(quantizer: Quantizer, z: Tensor, modality: Tensor, *, seed: int = 0) -> None:
-    """Codebooks by k-means on the final vectors z [c, d]: the best ones for a fixed fusion."""
-    MovingCodebooks(quantizer).initialise(z, modality, seed=seed)

@@ -66,7 +66,7 @@ class TrainingData:
 
 
 def keep_freed_memory() -> None:
-    """Ask glibc not to give large blocks back: activations are reused at once, and training runs twice as fast."""
+    """Ask glibc to keep large blocks: activations are reused at once, and training runs twice as fast."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(-4, 0)  # M_MMAP_MAX
@@ -99,7 +99,7 @@ def run_encoder(data: TrainingData, settings: EncoderTraining) -> None:
 
 
 def run_pairs(data: TrainingData, rounds: int = 2, uninstructed: float = 0.12) -> Pairs:
-    """Query–target pairs, encoded with the trained encoder; computed once and kept in `run/pairs.safetensors`."""
+    """Query–target pairs, encoded with the trained encoder; computed once, kept in the run folder."""
     path = data.run / "pairs.safetensors"
     if path.is_file():
         return Pairs.load(path)
