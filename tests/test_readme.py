@@ -1,7 +1,9 @@
-"""What the README promises: its commands exist, its snippets run, its links lead somewhere."""
+"""What is written is true: commands exist, snippets and docstrings' examples run, links lead somewhere."""
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -14,6 +16,9 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+EXAMPLES = sorted(
+    path for path in (ROOT / "genius").rglob("*.py") if ">>> " in path.read_text(encoding="utf-8")
+)
 BUNDLE = ROOT / "checkpoints" / "genius-mini" / "config.json"
 
 needs_bundle = pytest.mark.skipif(not BUNDLE.is_file(), reason="checkpoints/genius-mini is not there")
@@ -68,6 +73,14 @@ def test_links_lead_to_files(text: str) -> None:
 @pytest.mark.parametrize("command", commands(README, "python -m genius"), ids=" ".join)
 def test_every_command_is_understood(command: list[str]) -> None:
     assert cli.build_parser().parse_args(command).handle
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_examples_in_docstrings_run(path: Path) -> None:
+    module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    ran = doctest.testmod(module)
+    assert ran.attempted > 0
+    assert ran.failed == 0
 
 
 def test_requirements_are_pinned() -> None:
