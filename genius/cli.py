@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from genius.images import open_image
 from genius.report import result_to_json
-from genius.schema import Hit, Modality, Query, SearchOptions, SearchResult, UserError
+from genius.schema import Hit, Modality, Query, SearchOptions, SearchResult, UserError, bounded_text
 from genius.sources import ALL, COLLECTIONS, open_collection
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 BUNDLE = Path(__file__).resolve().parent.parent / "checkpoints" / "genius-mini"
 MODALITIES = {"auto": None, "image": Modality.IMAGE, "text": Modality.TEXT, "pair": Modality.PAIR}
 STAGES = ("encoder", "quantizer", "decoder")
-MAX_TEXT = 2000
 
 Settings = TypeVar("Settings")
 
@@ -204,12 +203,8 @@ def _training() -> ModuleType:
 
 
 def _query(args: argparse.Namespace) -> Query:
-    for text, what in ((args.text, "text"), (args.instruction, "instruction")):
-        if len(text) > MAX_TEXT:
-            raise UserError(
-                f"The {what} has {len(text):,} characters; at most {MAX_TEXT:,} are read. Shorten it."
-            )
-    query = Query(None if args.image is None else open_image(args.image), args.text, args.instruction)
+    text, instruction = bounded_text(args.text, "text"), bounded_text(args.instruction, "instruction")
+    query = Query(None if args.image is None else open_image(args.image), text, instruction)
     if not query.text.strip() and query.image is None:
         raise UserError("Nothing to search for: give a text, a picture with --image FILE, or both.")
     return query

@@ -126,6 +126,8 @@ class CandidateIndex:
 
     def save(self, folder: Path, fingerprint: str, source: str) -> None:
         """Write ids, codes and vectors, no pictures or captions; an index there before is replaced."""
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / HEADER_FILE).is_file():
+            raise UserError(f"{folder} holds other files than an index. Choose an empty or a new folder.")
         whole = self.restricted({c.id: c for c in self.present})
         aside = folder.with_name(folder.name + ".partial")
         shutil.rmtree(aside, ignore_errors=True)

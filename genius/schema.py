@@ -16,6 +16,19 @@ class UserError(ValueError):
     """Something a person can mend; the message says what is wrong and what to do next."""
 
 
+MAX_TEXT = 2000
+
+
+def bounded_text(text: str | None, what: str) -> str:
+    """A text from outside, stripped; UserError when it is longer than `MAX_TEXT` characters."""
+    text = (text or "").strip()
+    if len(text) > MAX_TEXT:
+        raise UserError(
+            f"The {what} has {len(text):,} characters; at most {MAX_TEXT:,} are read. Please shorten it."
+        )
+    return text
+
+
 class Modality(IntEnum):
     """What a candidate is made of. The value is the first code of its semantic ID."""
 

@@ -14,6 +14,7 @@ from PIL import Image
 from genius.instructions import TASKS
 from genius.report import result_to_json
 from genius.schema import (
+    MAX_TEXT,
     Beam,
     BeamStep,
     Candidate,
@@ -26,7 +27,6 @@ from genius.schema import (
 )
 from genius.ui import compare, first_screen, found, places, render, share
 from genius.ui.ask import (
-    MAX_TEXT,
     Ask,
     fitting_instruction,
     from_link,

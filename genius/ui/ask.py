@@ -9,9 +9,8 @@ from urllib.parse import urlencode
 
 from genius.images import open_image
 from genius.instructions import TASKS, Task, task_for
-from genius.schema import Candidate, Modality, Query, SearchOptions, UserError
+from genius.schema import Candidate, Modality, Query, SearchOptions, UserError, bounded_text
 
-MAX_TEXT = 2000
 MAX_SHOWN = 100
 MODES: Mapping[str, Modality | None] = {
     "auto": None,
@@ -67,14 +66,14 @@ def parse(
     if (mode or "auto") not in MODES:
         raise UserError(f"Unknown modality {mode!r}: choose auto, image, text or pair.")
     ask = Ask(
-        text=_checked(text, "text"),
+        text=bounded_text(text, "text"),
         image=image or None,
-        instruction=_checked(instruction, "instruction"),
+        instruction=bounded_text(instruction, "instruction"),
         mode=mode or "auto",
         top_k=_whole(top_k, "number of results"),
         beams=_whole(beams, "beam width"),
         rerank=bool(rerank),
-        minus=_checked(minus, "text to take away"),
+        minus=bounded_text(minus, "text to take away"),
     )
     if not ask.text and ask.image is None:
         raise UserError("Nothing to search for yet: write a few words, add a picture, or both.")
@@ -156,15 +155,6 @@ def fitting_instruction(ask: Ask) -> str:
         return ask.instruction
     same_target = [task for task in fitting if task.target == stock.target]
     return (same_target or list(fitting))[0].wordings[0]
-
-
-def _checked(text: str | None, what: str) -> str:
-    text = (text or "").strip()
-    if len(text) > MAX_TEXT:
-        raise UserError(
-            f"The {what} has {len(text):,} characters; at most {MAX_TEXT:,} are read. Please shorten it."
-        )
-    return text
 
 
 def _whole(number: float | None, what: str) -> int:
