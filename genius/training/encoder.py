@@ -166,12 +166,12 @@ class EncoderTrainer:
             labels = [int(items[n].id.split("/")[1]) for n in classes]
             pooled[classes] = (self.prototypes[labels] + SPREAD * spread).clamp(min=0)
         photos = [k for k, n in enumerate(pictured) if items[n].kind is Kind.PHOTO]
-        weight, bias = self.classifier
-        before = self.views.features([ids[k] for k in photos], [picks[k] for k in photos])
-        teacher = F.softmax(before @ weight.T + bias, dim=-1)
-        kept = (
-            F.cross_entropy(features[photos] @ weight.T + bias, teacher) if photos else features.new_zeros(())
-        )
+        kept = features.new_zeros(())
+        if photos:
+            weight, bias = self.classifier
+            before = self.views.features([ids[k] for k in photos], [picks[k] for k in photos])
+            teacher = F.softmax(before @ weight.T + bias, dim=-1)
+            kept = F.cross_entropy(features[photos] @ weight.T + bias, teacher)
         return self.clip.visual.head(pooled), kept
 
     def text(self, texts: Sequence[str]) -> Tensor:
@@ -193,7 +193,7 @@ class EncoderTrainer:
         with_partner = [n for n, row in enumerate(rows) if row.partner is not None]
         images, kept = self.images([row.item for row in rows] + [row.partner for row in rows if row.partner])
         image = images[:count]
-        shown = image.index_copy(0, torch.tensor(with_partner), images[count:])
+        shown = image.index_copy(0, torch.tensor(with_partner, dtype=torch.long), images[count:])
         plain = [row.own for row in rows] + [row.other for row in rows]
         own, other, asked = self.text(plain + [row.query for row in rows]).split(count)
         scale = self.clip.logit_scale.exp().clamp(max=100)
