@@ -444,7 +444,7 @@ def test_class_prototypes_are_classified_as_their_class(mixed: bool, right: floa
     torch.manual_seed(0)
     classes, dim = 30, 64
     means = 6 + 0.27 * torch.randn(classes, dim)  # near enough to be mistaken now and then
-    spread = torch.eye(dim) + 0.04 * torch.randn(dim, dim)
+    spread = torch.diag(torch.linspace(0.5, 1.5, dim)) + 0.04 * torch.randn(dim, dim)
     weight = torch.linalg.solve(spread @ spread.T, means.T).T
     bias = -0.5 * (means * weight).sum(1)
     labels = torch.arange(classes).repeat(200)
@@ -455,8 +455,8 @@ def test_class_prototypes_are_classified_as_their_class(mixed: bool, right: floa
     assert (logits.argmax(1) == torch.arange(classes)).float().mean() >= right
     # as sure as of a typical photograph, neither undecided nor beyond all data
     assert 0.6 < float(logits.softmax(1).diagonal().median()) < 0.95
-    nearest = torch.cdist(prototypes, means).argmin(1)
-    assert (nearest == torch.arange(classes)).float().mean() >= right
+    moved = F.cosine_similarity(prototypes - prototypes.mean(0), means - means.mean(0), dim=-1)
+    assert moved.min() > 0.95
 
 
 def test_a_mix_lies_between_its_ends() -> None:
