@@ -168,7 +168,7 @@ def test_training_runs_the_stages_in_order_and_passes_what_was_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stages = Stages()
-    monkeypatch.setattr(cli, "_training", lambda: stages)
+    monkeypatch.setattr(cli.train, "_training", lambda: stages)
     command = [
         "train",
         "all",
@@ -190,7 +190,7 @@ def test_training_runs_the_stages_in_order_and_passes_what_was_asked(
 
 def test_one_stage_keeps_its_own_number_of_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages = Stages()
-    monkeypatch.setattr(cli, "_training", lambda: stages)
+    monkeypatch.setattr(cli.train, "_training", lambda: stages)
     assert cli.main(["train", "decoder", "--run", str(tmp_path)]) == 0
     [(stage, _, settings)] = stages.ran
     assert stage == "decoder" and settings.epochs > 2

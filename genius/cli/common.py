@@ -1,0 +1,58 @@
+"""What several commands share: the model's folder, notes, a progress bar, a free folder to write to."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from genius.schema import UserError
+
+if TYPE_CHECKING:
+    from genius.engine import Progress
+
+BUNDLE = Path(__file__).resolve().parents[2] / "checkpoints" / "genius-mini"
+
+
+def add_bundle(parser: argparse.ArgumentParser) -> None:
+    """`--bundle FOLDER`."""
+    parser.add_argument("--bundle", type=Path, default=BUNDLE, metavar="FOLDER", help=f"the model ({BUNDLE})")
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Notes of a collection, on stderr."""
+    for note in notes:
+        print(f"genius: {note}", file=sys.stderr)
+
+
+def check_free(folder: Path) -> None:
+    """The index replaces its folder as a whole: nothing else may lie there."""
+    from genius.index import HEADER_FILE
+
+    if folder.is_dir() and not (folder / HEADER_FILE).is_file() and any(folder.iterdir()):
+        raise UserError(f"{folder} holds other files, which an index would replace. Name a new folder.")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file. Name a folder for the index.")
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Progress]:
+    """A bar on stderr that appears with the first report."""
+    bar: tqdm[Any] | None = None
+
+    def report(done: int, total: int) -> None:
+        nonlocal bar
+        if bar is None:
+            bar = tqdm(total=total, desc=label, unit="", leave=False)
+        bar.update(done - bar.n)
+
+    try:
+        yield report
+    finally:
+        if bar is not None:
+            bar.close()
