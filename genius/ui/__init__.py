@@ -8,6 +8,7 @@ import gradio as gr
 
 from genius.schema import SearchResult, UserError
 from genius.ui import browser, maps, render, search, speed, theme
+from genius.ui.doors import BROWSER, MAPS, SEARCH, SPEED, Doors
 from genius.ui.handle import EngineHandle
 from genius.ui.render import Words
 
@@ -26,15 +27,16 @@ def build_app(
             theme.html(theme.HEAD, "head")
             status = theme.html(theme.status_line("The model is loading …", "loading"), "status")
             theme.html(theme.SWITCH, "switch")
-        with gr.Tabs(elem_id="tabs"):
-            with gr.Tab("Search"):
-                history = search.build(page, engine_handle, first_screen, words)
-            with gr.Tab("Code browser"):
-                browser.build(first_screen, words)
-            with gr.Tab("Maps") as maps_tab:
-                maps.build(maps_tab, engine_handle, words)
-            with gr.Tab("Speed") as speed_tab:
-                speed.build(speed_tab, history)
+        with gr.Tabs(elem_id="tabs") as tabs:
+            doors = Doors.build(tabs)
+            with gr.Tab("Search", id=SEARCH):
+                history = search.build(page, engine_handle, first_screen, words, doors)
+            with gr.Tab("Code browser", id=BROWSER) as browser_tab:
+                browser.build(browser_tab, engine_handle, first_screen, words, doors)
+            with gr.Tab("Maps", id=MAPS) as maps_tab:
+                maps.build(maps_tab, engine_handle, words, doors)
+            with gr.Tab("Speed", id=SPEED) as speed_tab:
+                speed.build(speed_tab, engine_handle, history)
         notes = theme.html("", "notes")
         theme.html(theme.CREDITS, "credits")
         page.load(

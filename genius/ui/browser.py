@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import gradio as gr
+
 from genius.schema import SearchResult
 from genius.ui import places, theme
+from genius.ui.doors import Doors
 from genius.ui.examples import OPENING
+from genius.ui.handle import EngineHandle
 from genius.ui.render import Words
 
 
-def build(first_screen: Mapping[str, SearchResult], words: Words) -> None:
+def build(
+    tab: gr.Tab, handle: EngineHandle, first_screen: Mapping[str, SearchResult], words: Words, doors: Doors
+) -> None:
     """Lay out the tab."""
     theme.html(places.address_lesson(first_screen.get(OPENING.key), words), "browser-place")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gradio as gr
 
 from genius.ui import places, theme
+from genius.ui.doors import Doors
 from genius.ui.handle import EngineHandle
 from genius.ui.render import Words
 
 
-def build(tab: gr.Tab, handle: EngineHandle, words: Words) -> None:
+def build(tab: gr.Tab, handle: EngineHandle, words: Words, doors: Doors) -> None:
     """Lay out the tab; what the collection holds is drawn when it is opened."""
 
     def draw() -> str:

@@ -18,6 +18,7 @@ from genius.ui import compare as comparison
 from genius.ui import form as form_of
 from genius.ui import found, render, share, theme
 from genius.ui.ask import Ask, from_link, more_like, parse, refine_with
+from genius.ui.doors import Doors
 from genius.ui.examples import BY_KEY, EXAMPLES, OPENING
 from genius.ui.form import Form, PictureInput, fill
 from genius.ui.handle import EngineHandle
@@ -78,7 +79,11 @@ def friendly(handler: Callable[..., Any], quote: Callable[[object], str] = rende
 
 
 def build(
-    page: gr.Blocks, handle: EngineHandle, first_screen: Mapping[str, SearchResult], words: Words
+    page: gr.Blocks,
+    handle: EngineHandle,
+    first_screen: Mapping[str, SearchResult],
+    words: Words,
+    doors: Doors,
 ) -> gr.State:
     """Lay out the tab and wire it; returns the state that holds the timings of this visit's searches."""
     opening = first_screen.get(OPENING.key)
