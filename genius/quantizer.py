@@ -71,11 +71,15 @@ def kmeans(x: Tensor, size: int, *, rounds: int = 12, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randperm(len(x), generator=generator)
     rows = rows.repeat(-(-size // len(x)))[:size]
-    book = x[rows] + 1e-4 * torch.randn(size, x.shape[1], generator=generator)
+    return lloyd(x, x[rows] + 1e-4 * torch.randn(size, x.shape[1], generator=generator), rounds)
+
+
+def lloyd(x: Tensor, book: Tensor, rounds: int) -> Tensor:
+    """Codewords [K, d], each moved to the mean of the vectors x [n, d] nearest to it, some rounds over."""
     for _ in range(rounds):
         code = nearest(x, book)
         sums = torch.zeros_like(book).index_add_(0, code, x)
-        counts = torch.bincount(code, minlength=size).unsqueeze(1)
+        counts = torch.bincount(code, minlength=len(book)).unsqueeze(1)
         book = torch.where(counts > 0, sums / counts.clamp(min=1), book)
     return book
 
@@ -106,6 +110,15 @@ class MovingCodebooks:
             self._use[level] = torch.bincount(code, minlength=size).float()
             self._sum[level] = book * self._use[level].unsqueeze(1)
             residual = residual - book[code]
+
+    def settle(self, z: Tensor, rounds: int = 8) -> None:
+        """Lloyd rounds on vectors z [n, d], level by level, once the fusion no longer moves."""
+        residual = z
+        for level in range(len(self.quantizer.config.levels)):
+            book = self.quantizer.codebook(level)
+            if level > 0:
+                book.copy_(lloyd(residual, book, rounds))
+            residual = residual - book[nearest(residual, book)]
 
     def update(self, quantized: Quantized) -> None:
         """Move every level's codewords toward the residuals they coded."""

@@ -190,3 +190,25 @@ def test_unused_codes_come_back_but_a_modality_never_moves_elsewhere() -> None:
     for _ in range(10):
         moving.update(quantizer(z))
     assert quantizer.codebook(0)[1].item() == pytest.approx(10.0)
+
+
+def test_settling_codes_better_and_leaves_the_modality_alone() -> None:
+    torch.manual_seed(0)
+    z = torch.randn(600, DIM) + 4 * torch.eye(3, DIM).repeat(200, 1)
+    quantizer = Quantizer(QuantizerConfig(DIM, (3, 8, 8)))
+    codebooks = MovingCodebooks(quantizer)
+    codebooks.initialise(z[:60], torch.arange(60) % 3)  # as after a few batches: good for little else
+    first = quantizer.codebook(0).clone()
+
+    def left() -> float:
+        return float((z - quantizer(z).vectors).square().sum(1).mean())
+
+    before = left()
+    codebooks.settle(z)
+    assert left() < 0.95 * before
+    assert torch.equal(quantizer.codebook(0), first)
+    for level in (1, 2):  # each codeword is the mean of the residuals that it codes, or nearly
+        coded = quantizer(z)
+        for code in range(8):
+            mine = coded.residuals[level][coded.codes[:, level] == code]
+            assert (mine.mean(0) - quantizer.codebook(level)[code]).norm() < 0.3

@@ -28,6 +28,9 @@ def add(commands: Any) -> None:
     parser.add_argument("--photos", type=Path, metavar="DIR", help="photographs: images/, captions.jsonl")
     parser.add_argument("--groceries", type=Path, metavar="DIR", help="groceries: images/, labels.jsonl")
     parser.add_argument("--wordnet", type=Path, metavar="DIR", help="WordNet: index.noun, data.noun")
+    parser.add_argument(
+        "--keywords", type=Path, metavar="FILE", help="emoji's keywords: emojibase-data's data.json"
+    )
     parser.add_argument("--epochs", type=float, metavar="N", help="epochs of each stage (each stage's own)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where `all` puts the model (RUN/bundle)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of every random choice (0)")
@@ -39,8 +42,15 @@ def train(args: argparse.Namespace) -> None:
     for folder in (args.photos, args.groceries, args.wordnet):
         if folder is not None and not folder.is_dir():
             raise UserError(f"There is no folder {folder}. Give the folder that holds the data, unpacked.")
+    if args.keywords is not None and not args.keywords.is_file():
+        raise UserError(
+            f"There is no file {args.keywords}. Give en/data.json of the npm package emojibase-data."
+        )
     stages = _training()
-    data = stages.TrainingData(args.run, args.photos, args.groceries, args.wordnet, seed=args.seed)
+    stages.keep_freed_memory()
+    data = stages.TrainingData(
+        args.run, args.photos, args.groceries, args.wordnet, args.keywords, seed=args.seed
+    )
     for stage in STAGES if args.stage == ALL else (args.stage,):
         _run_stage(stages, stage, data, args)
     if args.stage == ALL:
@@ -51,11 +61,12 @@ def train(args: argparse.Namespace) -> None:
 
 def _run_stage(stages: ModuleType, stage: str, data: object, args: argparse.Namespace) -> None:
     from genius.training.decoder import DecoderTraining
-    from genius.training.encoder import EncoderTraining
+    from genius.training.image_tower import ImageTraining
     from genius.training.quantizer import QuantizerTraining
+    from genius.training.text_tower import TextTraining
 
     if stage == "encoder":
-        stages.run_encoder(data, _settings(EncoderTraining, args))
+        stages.run_encoder(data, _settings(ImageTraining, args), _settings(TextTraining, args))
     elif stage == "quantizer":
         stages.run_quantizer(data, _settings(QuantizerTraining, args))
     else:

@@ -1,7 +1,8 @@
-"""What the stages learn from: items, each one picture (or ImageNet class) with the texts that name it.
+"""What the stages learn from: items, each one picture, ImageNet class or word, with the texts that name it.
 
-Photos with sentences (Flickr8k layout), grocery photos with labels, the three open collections and
-the thousand ImageNet classes. Paths are arguments; nothing here is read at import.
+Photos with sentences (Flickr8k layout), grocery photos with labels, the three open collections, the
+thousand ImageNet classes and the common nouns of WordNet. Paths are arguments; nothing here is read at
+import.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from timm.data import ImageNetInfo
 
 from genius.schema import UserError
-from genius.sources import COLLECTIONS, load_pictures
+from genius.sources import COLLECTIONS, load_pictures, openmoji
 
 _ARTICLE = re.compile(r"^(a|an|the|some|our|two|three)\s+", re.IGNORECASE)
 _TAIL = re.compile(r"[\s.!?,;:0-9]+$")
@@ -28,6 +29,7 @@ class Kind(StrEnum):
     PHOTO = "photo"
     DRAWING = "drawing"
     CLASS = "class"  # an ImageNet class: no picture, only a prototype in feature space
+    WORD = "word"  # a noun of WordNet: no picture, only its definition
 
 
 @dataclass(frozen=True)
@@ -56,29 +58,39 @@ def noun_of(text: str) -> str:
     return _TAIL.sub("", _ARTICLE.sub("", text.strip())).lower()
 
 
-def load_corpus(photos: Path | None, groceries: Path | None, wordnet: Path | None) -> list[Item]:
+def load_corpus(
+    photos: Path | None, groceries: Path | None, wordnet: Path | None, keywords: Path | None
+) -> list[Item]:
     """All items, in a fixed order. A missing optional source is left out."""
-    glosses = load_glosses(wordnet) if wordnet else {}
-    items = [item for name in COLLECTIONS for item in _collection_items(name, glosses)]
+    senses = load_senses(wordnet) if wordnet else {}
+    tags = load_keywords(keywords) if keywords else {}
+    items = [item for name in COLLECTIONS for item in _collection_items(name, senses, tags)]
     items += _class_items()
     if photos:
         items += _photo_items(photos)
     if groceries:
         items += _grocery_items(groceries)
-    return items
+    named = {item.noun for item in items}
+    return items + [
+        Item(f"word/{noun}", Kind.WORD, None, (noun, sense.gloss), noun, weight=0.5)
+        for noun, sense in senses.items()
+        if sense.common and noun not in named
+    ]
 
 
-def _collection_items(name: str, glosses: dict[str, str]) -> Iterable[Item]:
+def _collection_items(name: str, senses: dict[str, Sense], tags: dict[str, str]) -> Iterable[Item]:
     for picture in load_pictures(name):
         noun = noun_of(picture.text)
-        gloss = (glosses[noun],) if noun in glosses else ()
+        more = [senses[noun].gloss] if noun in senses else []
+        if name == openmoji.NAME and picture.id in tags:
+            more.append(tags[picture.id])
         yield Item(
             id=f"{name}/{picture.id}",
             kind=Kind.DRAWING if name != "stamps" or "/cartoon/" in str(picture.image) else Kind.PHOTO,
             image=picture.image,
-            texts=(picture.text, *picture.aliases, *gloss),
+            texts=(picture.text, *picture.aliases, *more),
             noun=noun,
-            weight=0.3 if picture.group == "skin tone" else 2.0 if name == "stamps" else 1.0,
+            weight=0.6 if picture.group == "skin tone" else 2.0 if name == "stamps" else 1.2,
         )
 
 
@@ -88,7 +100,7 @@ def _class_items() -> Iterable[Item]:
         lemmas, _, gloss = info.index_to_description(index, detailed=True).partition(": ")
         names = [name.strip() for name in lemmas.split(",")]
         texts = (names[0], *names[1:], gloss)
-        yield Item(f"imagenet/{index}", Kind.CLASS, None, texts, noun_of(names[0]), weight=3.0)
+        yield Item(f"imagenet/{index}", Kind.CLASS, None, texts, noun_of(names[0]), weight=1.5)
 
 
 def _photo_items(folder: Path) -> Iterable[Item]:
@@ -129,20 +141,41 @@ def _read_jsonl(path: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def load_glosses(folder: Path) -> dict[str, str]:
-    """Definition of each noun's most common sense, from WordNet's `index.noun` and `data.noun`."""
+@dataclass(frozen=True)
+class Sense:
+    """A noun's most common sense: its definition, and whether WordNet's texts ever use it."""
+
+    gloss: str
+    common: bool
+
+
+def load_senses(folder: Path) -> dict[str, Sense]:
+    """The most common sense of each noun, from WordNet's `index.noun` and `data.noun`."""
     data = (folder / "data.noun").read_bytes()
-    glosses = {}
+    senses = {}
     for line in (folder / "index.noun").read_text(encoding="ascii").splitlines():
         if line.startswith(" "):
             continue
         fields = line.split()
-        for offset in map(int, fields[-int(fields[2]) :]):  # senses are listed most frequent first
+        count = int(fields[2])
+        for offset in map(int, fields[-count:]):  # senses are listed most frequent first
             record = data[offset : data.index(b"\n", offset)].decode("ascii")
             if " @i " not in record:  # skip persons and places
-                glosses[fields[0].replace("_", " ")] = record.partition("| ")[2].split('; "')[0].strip()
+                gloss = record.partition("| ")[2].split('; "')[0].strip()
+                senses[fields[0].replace("_", " ")] = Sense(gloss, int(fields[-count - 1]) > 0)
                 break
-    return glosses
+    return senses
+
+
+def load_keywords(path: Path) -> dict[str, str]:
+    """Keywords of emoji by code points, `1F41D` → `animal, bee, insect`: emojibase-data's en/data.json."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        return {row["hexcode"]: ", ".join(row["tags"]) for row in rows if row.get("tags")}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} is not a list of emoji with keywords: {error!r}. Give en/data.json of emojibase-data."
+        ) from error
 
 
 def only(items: Iterable[Item], *, train: bool) -> list[Item]:

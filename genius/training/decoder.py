@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from genius.decoder import Decoder, DecoderConfig
-from genius.training.log import TrainingLog, cosine_schedule
+from genius.training.loop import adamw, run
 
 
 @dataclass(frozen=True)
@@ -47,39 +47,22 @@ def train_decoder(
     """Run stage 3, resuming from `out` after an interruption."""
     torch.manual_seed(settings.seed)
     decoder = Decoder(config)
-    optimizer = torch.optim.AdamW(
-        decoder.parameters(), lr=settings.rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98)
-    )
-    log = TrainingLog(out / "log.jsonl")
-    state_file = out / "state.pt"
+    optimizer = adamw([(list(decoder.parameters()), settings.rate)], settings.weight_decay)
     per_epoch = max(1, len(pairs.target) // settings.batch)
-    steps, first = int(settings.epochs * per_epoch), 0
-    if state_file.is_file():
-        state = torch.load(state_file, weights_only=True)
-        decoder.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
     decoder.train()
-    order = torch.empty(0, dtype=torch.long)
-    for step in tqdm(range(first, steps), desc="decoder", initial=first, total=steps):
-        if step % per_epoch == 0 or step == first:
-            generator = torch.Generator().manual_seed(settings.seed + step // per_epoch)
-            order = torch.randperm(len(pairs.target), generator=generator)
-        optimizer.param_groups[0]["lr"] = settings.rate * cosine_schedule(step, steps)
-        rows = order[step % per_epoch * settings.batch :][: settings.batch]
-        losses = _losses(decoder, pairs, rows, settings)
-        optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
-        torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
-        optimizer.step()
-        log.add(step, {name: float(value.detach()) for name, value in losses.items()})
-        if step % 200 == 199 or step + 1 == steps:
-            torch.save(
-                {"model": decoder.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1},
-                out / "state.tmp",
-            )
-            (out / "state.tmp").replace(state_file)
+
+    def losses_of(step: int) -> dict[str, Tensor]:
+        order = _order(len(pairs.target), settings.seed + step // per_epoch)
+        return _losses(decoder, pairs, order[step % per_epoch * settings.batch :][: settings.batch], settings)
+
+    run("decoder", decoder, optimizer, int(settings.epochs * per_epoch), out, settings.seed, losses_of)
     return decoder.eval()
+
+
+@cache
+def _order(count: int, seed: int) -> Tensor:
+    """The rows of an epoch in random order."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
 
 
 def mix(query: Tensor, target: Tensor, alpha: float) -> Tensor:

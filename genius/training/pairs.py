@@ -16,7 +16,11 @@ from genius.encoder import Encoder, batches
 from genius.instructions import TASKS, Task, format_text, instructed_text
 from genius.schema import Modality
 from genius.training.corpus import Item, Kind
-from genius.training.views import SPREAD, Views, upper_tower
+from genius.training.image_tower import ImageNet, label_of
+from genius.training.views import Views, upper_tower
+from genius.training.wordings import wording
+
+_TEXT_TO_TEXT = tuple(task for task in TASKS if task.query is task.target is Modality.TEXT)
 
 # For each item, the pictures that become it by a change, and the words for the change.
 Changes = dict[str, list[tuple[Item, str]]]
@@ -26,18 +30,22 @@ Changes = dict[str, list[tuple[Item, str]]]
 class Row:
     """A query and its target, before encoding.
 
-    `own` and `other` are two texts of the item, `query` the instructed query text. Where the query has a
-    picture, it is the item's own, or the partner's: another picture of the same thing or, for a composed
-    query, the picture to be changed.
+    `own` is a text of the item, `query` the instructed query text. Where the query has a picture, it is
+    the item's own, or the partner's: another picture of the same thing or, for a composed query, the
+    picture to be changed.
     """
 
     item: Item
     own: str
-    other: str
     task: Task
     query: str
     instructed: bool
     partner: Item | None
+
+
+def tasks_of(item: Item) -> tuple[Task, ...]:
+    """The tasks that an item can answer: a word has no picture."""
+    return _TEXT_TO_TEXT if item.kind is Kind.WORD else TASKS
 
 
 class Sampler:
@@ -54,7 +62,7 @@ class Sampler:
         sentences = item.id.startswith("photos/")
         own = rng.choice(item.texts) if sentences or rng.random() < 0.25 else item.texts[0]
         other = rng.choice([text for text in item.texts if text != own] or [own])
-        said = own if not sentences and rng.random() < 0.35 else other
+        said = own if not sentences and item.kind is not Kind.WORD and rng.random() < 0.5 else other
         words = {Modality.TEXT: said, Modality.IMAGE: "", Modality.PAIR: item.question}[task.query]
         partner = rng.choice(self.by_noun[item.noun]) if task.id in (4, 7, 8) else None
         if task.query is Modality.PAIR and rng.random() < 0.5:
@@ -62,8 +70,8 @@ class Sampler:
         if task.id == 7 and item.id in self.changes and rng.random() < 0.8:
             partner, words = rng.choice(self.changes[item.id])
         instructed = rng.random() >= self.uninstructed
-        query = instructed_text(rng.choice(task.train_wordings) if instructed else "", words)
-        return Row(item, format_text(own), format_text(other), task, query, instructed, partner)
+        query = instructed_text(wording(task, rng) if instructed else "", words)
+        return Row(item, format_text(own), task, query, instructed, partner)
 
 
 @dataclass(frozen=True)
@@ -96,28 +104,25 @@ class Pairs:
 
 
 @torch.inference_mode()
-def encode_views(
-    items: Sequence[Item], views: Views, encoder: Encoder, prototypes: Tensor, noise: Tensor
-) -> Tensor:
-    """Image features [n, V, d], half precision, of the items' views.
+def encode_views(items: Sequence[Item], views: Views, encoder: Encoder, classes: ImageNet) -> Tensor:
+    """Image features [n, V, d], half precision, of the items' views; a word has zeros.
 
-    A class's views are its prototype and the prototype with the `noise` of random photographs.
+    View 0 of a class is its prototype, the others are made up about it.
     """
-    out = torch.empty(len(items), views.count, encoder.dim, dtype=torch.float16)
+    out = torch.zeros(len(items), views.count, encoder.dim, dtype=torch.float16)
     visual = encoder.clip.visual.eval()
-    pictured = [n for n, item in enumerate(items) if item.kind is not Kind.CLASS]
+    pictured = [n for n, item in enumerate(items) if item.image is not None]
     for part in tqdm(list(batches(len(pictured), 128)), desc="image features"):
         rows = pictured[part]
         ids = [items[n].id for n in rows]
         for view in range(views.count):
-            out[rows, view] = visual.head(
-                upper_tower(visual.trunk, views.maps(ids, [view] * len(ids)))
-            ).half()
-    classes = [n for n, item in enumerate(items) if item.kind is Kind.CLASS]
-    labels = [int(items[n].id.split("/")[1]) for n in classes]
+            pooled = upper_tower(visual.trunk, views.maps(ids, [view] * len(ids)))
+            out[rows, view] = visual.head(pooled).half()
+    made_up = [n for n, item in enumerate(items) if item.kind is Kind.CLASS]
+    labels = [label_of(items[n]) for n in made_up]
     for view in range(views.count):
-        spread = noise[torch.randint(len(noise), (len(classes),))] * (SPREAD if view else 0.0)
-        out[classes, view] = visual.head((prototypes[labels] + spread).clamp(min=0)).half()
+        pooled = classes.made_up(labels) if view else classes.prototypes[labels]
+        out[made_up, view] = visual.head(pooled).half()
     return out
 
 
@@ -151,12 +156,12 @@ def build_pairs(
         sampler.row(item, task, rng)
         for item in items
         for _ in range(rounds)
-        for task in TASKS
+        for task in tasks_of(item)
         if item.kind is not Kind.CLASS or task.target is Modality.TEXT
     ]
     own_texts = sorted({format_text(text) for item in items for text in item.texts})
     text_features, text_row = encode_unique([*own_texts, *(row.query for row in rows)], encoder)
-    pictured = [n for n, item in enumerate(items) if item.kind is not Kind.CLASS]
+    pictured = [n for n, item in enumerate(items) if item.image is not None]
     image_slot = {n: slot for slot, n in enumerate(pictured)}
     text_slot = {text: len(pictured) + slot for slot, text in enumerate(own_texts)}
     pair_start = len(pictured) + len(own_texts)

@@ -73,7 +73,7 @@ def train_quantizer(
             with torch.no_grad():
                 codebooks.update(quantizer(candidate.detach()))
         log.add(step, {name: float(value.detach()) for name, value in losses.items()})
-    fusion.eval()
+    codebooks.settle(fuse_pool(fusion, pairs.pool_image, pairs.pool_text).clone())
     return fusion, quantizer.eval()
 
 

@@ -22,18 +22,12 @@ from genius.quantizer import Quantizer, QuantizerConfig
 from genius.sources import openmoji
 from genius.training.corpus import Item, load_corpus, only
 from genius.training.decoder import DecoderPairs, DecoderTraining, train_decoder
-from genius.training.encoder import (
-    DIM,
-    PREPROCESS,
-    EncoderTraining,
-    class_prototypes,
-    photo_features,
-    start_model,
-    train_encoder,
-)
+from genius.training.encoder import DIM, PREPROCESS, start_model, train_encoder
+from genius.training.image_tower import ImageTraining, imagenet
 from genius.training.log import TrainingLog
 from genius.training.pairs import Changes, Pairs, build_pairs, encode_views
 from genius.training.quantizer import QuantizerTraining, fuse_pool, train_quantizer
+from genius.training.text_tower import TextTraining
 from genius.training.views import Views, build_views
 
 FUSION = FusionConfig(dim=DIM, projection=512, hidden=1024)
@@ -51,6 +45,7 @@ class TrainingData:
     photos: Path | None = None
     groceries: Path | None = None
     wordnet: Path | None = None
+    keywords: Path | None = None
     views: int = 3
     seed: int = 0
 
@@ -75,7 +70,7 @@ def keep_freed_memory() -> None:
 
 def prepare(data: TrainingData) -> tuple[list[Item], Changes, Views, tuple[Tensor, Tensor]]:
     """Items, composed changes, cached views and the ImageNet classifier."""
-    items = load_corpus(data.photos, data.groceries, data.wordnet)
+    items = load_corpus(data.photos, data.groceries, data.wordnet, data.keywords)
     clip, weight, bias = start_model(data.image_weights, data.text_folder)
     clip.visual.to(memory_format=torch.channels_last)
     normalise = image_transform_v2(PreprocessCfg(**PREPROCESS), is_train=False)
@@ -92,10 +87,11 @@ def changes_of(items: list[Item]) -> Changes:
     return changes
 
 
-def run_encoder(data: TrainingData, settings: EncoderTraining) -> None:
+def run_encoder(data: TrainingData, image: ImageTraining, text: TextTraining) -> None:
     """Stage 1: writes `run/encoder`."""
     items, changes, views, _ = prepare(data)
-    train_encoder(items, changes, views, data.image_weights, data.text_folder, data.run / "encoder", settings)
+    out = data.run / "encoder"
+    train_encoder(items, changes, views, data.image_weights, data.text_folder, out, image, text)
 
 
 def run_pairs(data: TrainingData, rounds: int = 2, uninstructed: float = 0.12) -> Pairs:
@@ -106,11 +102,8 @@ def run_pairs(data: TrainingData, rounds: int = 2, uninstructed: float = 0.12) -
     items, changes, views, classifier = prepare(data)
     learn = only(items, train=True)
     encoder = Encoder.load(data.run / "encoder" / "encoder")
-    photographs = photo_features(learn, views)
     torch.manual_seed(data.seed)
-    features = encode_views(
-        learn, views, encoder, class_prototypes(photographs, *classifier), photographs - photographs.mean(0)
-    )
+    features = encode_views(learn, views, encoder, imagenet(learn, views, *classifier))
     pairs = build_pairs(
         learn, changes, features, encoder, rounds=rounds, uninstructed=uninstructed, seed=data.seed
     )

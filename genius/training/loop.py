@@ -1,0 +1,68 @@
+"""One training run: resume, schedule, step, log, save. The same for every stage that takes long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from genius.training.log import TrainingLog, cosine_schedule
+
+SAVE_EVERY = 100
+
+
+def adamw(groups: list[tuple[list[nn.Parameter], float]], weight_decay: float) -> torch.optim.AdamW:
+    """AdamW over groups of parameters, each with its peak learning rate."""
+    return torch.optim.AdamW(
+        [{"params": parameters, "lr": rate, "peak": rate} for parameters, rate in groups],
+        weight_decay=weight_decay,
+        betas=(0.9, 0.98),
+    )
+
+
+def run(
+    name: str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    steps: int,
+    folder: Path,
+    seed: int,
+    losses_of: Callable[[int], dict[str, Tensor]],
+) -> None:
+    """Train `model` for `steps` steps, going on from `folder` after an interruption.
+
+    `losses_of(step)` gives the losses of one batch; "loss" is the one that is minimised. Before each step
+    torch is seeded anew, so that a resumed run is the run that was not interrupted.
+    """
+    log = TrainingLog(folder / "log.jsonl")
+    state_file = folder / "state.pt"
+    first = 0
+    if state_file.is_file():
+        state = torch.load(state_file, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+    for step in tqdm(range(first, steps), desc=name, initial=first, total=steps):
+        torch.manual_seed(1_000_003 * seed + step)
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * cosine_schedule(step, steps)
+        losses = losses_of(step)
+        if not losses["loss"].isfinite():
+            raise RuntimeError(
+                f"The loss of the {name} is {losses['loss']} at step {step}; nothing was saved."
+            )
+        optimizer.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
+        optimizer.step()
+        log.add(step, {name: float(value.detach()) for name, value in losses.items()})
+        if step % SAVE_EVERY == SAVE_EVERY - 1 or step + 1 == steps:
+            unfinished = folder / "state.tmp"
+            torch.save(
+                {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1},
+                unfinished,
+            )
+            unfinished.replace(state_file)
