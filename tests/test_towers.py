@@ -33,7 +33,7 @@ from genius.images import open_image
 from genius.instructions import TASKS
 from genius.training import encoder as encoder_module
 from genius.training import loop as loop_module
-from genius.training.bank import Bank, against_bank, alike, hide, kept, within_batch
+from genius.training.bank import Bank, against_bank, alike, kept, within_batch
 from genius.training.corpus import Item, Kind
 from genius.training.encoder import PREPROCESS, train_encoder
 from genius.training.image_tower import ImageNet, ImageTrainer, ImageTraining, class_prototypes, text_of
@@ -91,19 +91,17 @@ def test_what_says_or_shows_the_same_is_no_negative(bank: Bank) -> None:
     assert shown(WORD, "Zeal.") == set() and texts(WORD, "Zeal.") == {"Zeal.", "Eagerness."}
 
 
-def test_contrast_with_a_bank_is_softmax_over_what_is_not_hidden() -> None:
+def test_contrast_with_a_bank_is_softmax_over_what_is_not_alike() -> None:
     torch.manual_seed(0)
-    x, target, bank = torch.randn(3, 5), torch.randn(3, 5), F.normalize(torch.randn(7, 5), dim=-1)
-    hidden = [[0, 3], [], [6]]
+    x, bank = torch.randn(3, 5, requires_grad=True), F.normalize(torch.randn(7, 5), dim=-1)
+    rows, same = [0, 4, 6], [[0, 3], [], [6, 5]]
     expected = []
     for n in range(3):
-        cosines = [float(F.cosine_similarity(x[n], target[n], dim=0))]
-        cosines += [
-            float(F.cosine_similarity(x[n], row, dim=0)) for c, row in enumerate(bank) if c not in hidden[n]
-        ]
-        expected.append(-10 * cosines[0] + math.log(sum(math.exp(10 * cosine) for cosine in cosines)))
+        cosine = [float(F.cosine_similarity(x[n], row, dim=0)) for row in bank]
+        others = [value for c, value in enumerate(cosine) if c == rows[n] or c not in same[n]]
+        expected.append(-10 * cosine[rows[n]] + math.log(sum(math.exp(10 * value) for value in others)))
     scale = torch.tensor(10.0, requires_grad=True)
-    loss = against_bank(x, target, bank, hidden, scale)
+    loss = against_bank(x, bank, rows, same, scale)
     assert loss.item() == pytest.approx(np.mean(expected), rel=1e-5)
     loss.backward()
     assert scale.grad.isfinite()  # what is hidden must not reach the temperature as 0 × -inf
@@ -118,7 +116,15 @@ def test_contrast_within_a_batch_leaves_twins_out() -> None:
     logits = 3 * F.normalize(x, dim=-1) @ F.normalize(y, dim=-1).T
     expected = [-(logits[n, n] - logits[n][~twins[n]].logsumexp(0)) for n in range(4)]
     torch.testing.assert_close(loss, torch.stack(expected).mean())
-    assert hide(torch.zeros(2, 2), [[], [1]]).tolist() == [[0, 0], [0, -math.inf]]
+
+
+def test_texts_that_move_together_take_the_bank_along(bank: Bank, tiny_bundle: Bundle) -> None:
+    trainer = TextTrainer(tiny_bundle.encoder, torch.zeros(3, 1, FEATURES), bank, TextTraining())
+    move = torch.ones(tiny_bundle.encoder.dim)
+    trainer._follow(move)
+    assert torch.equal(trainer.shift, move)  # the first batch says where the texts are
+    trainer._follow(torch.zeros_like(move))
+    assert torch.allclose(trainer.shift, 0.9 * move)
 
 
 def test_what_was_computed_is_kept_until_it_no_longer_fits(tmp_path: Path) -> None:

@@ -82,26 +82,22 @@ def embed(texts: Sequence[str], encoder: Encoder) -> Tensor:
     return out.clone()
 
 
-def hide(logits: Tensor, columns: Sequence[Sequence[int]]) -> Tensor:
-    """Logits [N, C] with -inf at the given columns of each row."""
-    row = torch.tensor([n for n, some in enumerate(columns) for _ in some], dtype=torch.long)
-    column = torch.tensor([place for some in columns for place in some], dtype=torch.long)
-    mask = torch.zeros(logits.shape, dtype=torch.bool)
-    mask[row, column] = True
-    return logits.masked_fill(mask, -torch.inf)
-
-
 def against_bank(
-    x: Tensor, target: Tensor, bank: Tensor, hidden: Sequence[Sequence[int]], scale: Tensor
+    x: Tensor, bank: Tensor, rows: Sequence[int], alike: Sequence[Sequence[int]], scale: Tensor
 ) -> Tensor:
-    """InfoNCE of x [N, d] for its target [N, d] among a bank [C, d] of unit vectors.
+    """InfoNCE of x [N, d] for its targets, the `rows` of a bank [C, d] of unit vectors that stands still.
 
-    `hidden` lists for each row what is no negative, its own place in the bank included.
+    `alike` lists for each row of x what is no negative. Only x learns: a target that could move while the
+    negatives cannot would be drawn near by moving everything.
     """
-    x, target = F.normalize(x, dim=-1), F.normalize(target, dim=-1)
-    positive = scale * (x * target).sum(-1, keepdim=True)
-    logits = torch.cat([positive, hide(scale * (x @ bank.T), hidden)], dim=1)
-    return F.cross_entropy(logits, torch.zeros(len(x), dtype=torch.long))
+    logits = scale * F.normalize(x, dim=-1) @ bank.T
+    place = torch.tensor([n for n, some in enumerate(alike) for _ in some], dtype=torch.long)
+    column = torch.tensor([column for some in alike for column in some], dtype=torch.long)
+    hidden = torch.zeros(logits.shape, dtype=torch.bool)
+    hidden[place, column] = True
+    labels = torch.tensor(rows)
+    hidden[torch.arange(len(x)), labels] = False
+    return F.cross_entropy(logits.masked_fill(hidden, -torch.inf), labels)
 
 
 def within_batch(x: Tensor, y: Tensor, scale: Tensor, alike: Tensor) -> Tensor:

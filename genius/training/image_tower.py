@@ -132,10 +132,12 @@ class ImageTrainer:
         pooled, kept = self.features(items)
         image = self.visual.head(pooled)
         scale = self.scale.exp().clamp(max=100)
-        hidden = [self.bank.same_texts(item, text) for item, text in zip(items, texts, strict=True)]
-        text = self.bank.anchor[[self.bank.text_row[text] for text in texts]]
-        named = against_bank(image, text, self.unit, hidden, scale)
-        found = within_batch(text, image, scale, alike([item.noun for item in items], texts))
+        same = [self.bank.same_texts(item, text) for item, text in zip(items, texts, strict=True)]
+        rows = [self.bank.text_row[text] for text in texts]
+        named = against_bank(image, self.unit, rows, same, scale)
+        found = within_batch(
+            self.bank.anchor[rows], image, scale, alike([item.noun for item in items], texts)
+        )
         total = named + 0.5 * found + self.keep * kept
         return {"loss": total, "named": named, "found": found, "class": kept}
 

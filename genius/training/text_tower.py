@@ -16,6 +16,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -38,10 +39,10 @@ GAP = 0.5  # how far pictures start from texts, in lengths of a text; the instru
 class TextTraining:
     """Settings of the second half of stage 1; `keep` weighs the anchor of plain texts."""
 
-    epochs: float = 6.5
+    epochs: float = 4.2
     batch: int = 128
     text_rate: float = 8e-5
-    head_rate: float = 5e-4
+    head_rate: float = 3e-4
     weight_decay: float = 0.05
     uninstructed: float = 0.15
     keep: float = 2.0
@@ -62,9 +63,9 @@ class TextTrainer:
         )
         self.head = encoder.clip.visual.head
         self.length = float(bank.anchor.norm(dim=-1).mean())
-        self.texts = bank.anchor.clone()
         self.named = [bank.text_row[format_text(item.texts[0])] for item in bank.shown]
         self.pictures = torch.empty(0)
+        self.shift = torch.empty(0)
 
     def refresh(self) -> None:
         """Project all pictures again."""
@@ -100,32 +101,39 @@ class TextTrainer:
         """Losses of one batch of N rows."""
         s, scale = self.settings, self.clip.logit_scale.exp().clamp(max=100)
         own, asked = self.text([row.own for row in rows] + [row.query for row in rows]).split(len(rows))
-        text_rows = torch.tensor([self.bank.text_row[row.own] for row in rows])
-        self.texts[text_rows] = own.detach()
+        text_rows = [self.bank.text_row[row.own] for row in rows]
+        anchor = self.bank.anchor[text_rows]
+        self._follow((own.detach() - anchor).mean(0))
 
-        pictured = torch.tensor(
-            [n for n, row in enumerate(rows) if row.item.kind is not Kind.WORD], dtype=torch.long
-        )
-        with_picture = [rows[n] for n in pictured.tolist()]
-        items = [row.item for row in with_picture]
-        image = self._placed(len(rows), pictured, self.image(items, plain=True))
+        pictured = [n for n, row in enumerate(rows) if row.item.kind is not Kind.WORD]
+        items = [rows[n].item for n in pictured]
+        drawn = self.image(items, plain=False)
         seen = [n for n, row in enumerate(rows) if row.task.query is not Modality.TEXT]
-        shown = self._placed(
-            len(rows),
-            torch.tensor(seen, dtype=torch.long),
-            self.image([rows[n].partner or rows[n].item for n in seen], plain=False),
-        )
+        shown = self.image([rows[n].partner or rows[n].item for n in seen], plain=False)
+        query = asked + _placed(len(rows), seen, shown)
+        image = _placed(len(rows), pictured, self.image(items, plain=True))
+        wanted = torch.tensor([int(row.task.target) for row in rows])
+        target = torch.stack([image, own, image + own])[wanted, torch.arange(len(rows))]
 
-        unit_texts, unit_pictures = F.normalize(self.texts, dim=-1), F.normalize(self.pictures, dim=-1)
-        unit_pairs = F.normalize(self.pictures + self.texts[self.named], dim=-1)
+        texts = self.bank.anchor + self.shift
+        pictures, pairs = F.normalize(self.pictures, dim=-1), self.pictures + texts[self.named]
+        texts, pairs = F.normalize(texts, dim=-1), F.normalize(pairs, dim=-1)
         same_shown = [self.bank.same_shown(row.item, row.own) for row in rows]
         same_texts = [self.bank.same_texts(row.item, row.own) for row in rows]
-        drawn = self.image(items, plain=False)
-        clip = against_bank(own[pictured], drawn, unit_pictures, [same_shown[n] for n in pictured], scale)
-        clip = clip + against_bank(drawn, own[pictured], unit_texts, [same_texts[n] for n in pictured], scale)
+        shown_rows = [self.bank.shown_row.get(row.item.id, -1) for row in rows]
 
-        starts = (0, len(unit_pictures), len(unit_pictures) + len(unit_texts))
-        hidden = [
+        def some(values: Sequence[Any]) -> list[Any]:
+            return [values[n] for n in pictured]
+
+        clip = against_bank(own[pictured], pictures, some(shown_rows), some(same_shown), scale)
+        clip = clip + against_bank(drawn, texts, some(text_rows), some(same_texts), scale)
+
+        starts = (0, len(pictures), len(pictures) + len(texts))
+        places = [
+            starts[row.task.target] + (text if row.task.target is Modality.TEXT else shown)
+            for row, shown, text in zip(rows, shown_rows, text_rows, strict=True)
+        ]
+        alike_to = [
             [
                 starts[modality] + place
                 for modality, same in ((0, same_shown[n]), (1, same_texts[n]), (2, same_shown[n]))
@@ -134,22 +142,30 @@ class TextTrainer:
             ]
             for n, row in enumerate(rows)
         ]
-        wanted = torch.tensor([int(row.task.target) for row in rows])
-        target = torch.stack([image, own, image + own])[wanted, torch.arange(len(rows))]
-        query = asked + shown
-        everything = torch.cat([unit_pictures, unit_texts, unit_pairs])
-        task = against_bank(query, target, everything, hidden, scale)
+        task = against_bank(query, torch.cat([pictures, texts, pairs]), places, alike_to, scale)
         same = alike([row.item.noun for row in rows], [row.own for row in rows])
-        back = within_batch(target, query, scale, same)
-        drift = 1 - F.cosine_similarity(centred(own), centred(self.bank.anchor[text_rows])).mean()
+        batch = (within_batch(target, query, scale, same) + within_batch(query, target, scale, same)) / 2
+        drift = 1 - F.cosine_similarity(centred(own), centred(anchor)).mean()
         length = (drawn.norm(dim=-1) / self.length - 1).square().mean()
-        total = clip / 2 + task + 0.3 * back + s.keep * drift + s.size * length
-        return {"loss": total, "clip": clip / 2, "task": task, "back": back, "drift": drift, "length": length}
+        total = clip / 2 + task + 0.5 * batch + s.keep * drift + s.size * length
+        return {
+            "loss": total,
+            "clip": clip / 2,
+            "task": task,
+            "batch": batch,
+            "drift": drift,
+            "length": length,
+        }
 
-    @staticmethod
-    def _placed(count: int, rows: Tensor, features: Tensor) -> Tensor:
-        """Features [n, d] at their rows among `count`, zeros elsewhere."""
-        return features.new_zeros(count, features.shape[1]).index_copy(0, rows, features)
+    def _follow(self, shift: Tensor) -> None:
+        """All texts move together; those of the bank, which are not read again, are moved along."""
+        self.shift = shift if not len(self.shift) else 0.9 * self.shift + 0.1 * shift
+
+
+def _placed(count: int, rows: Sequence[int], features: Tensor) -> Tensor:
+    """Features [n, d] at their rows among `count`, zeros elsewhere."""
+    places = torch.tensor(rows, dtype=torch.long)
+    return features.new_zeros(count, features.shape[1]).index_copy(0, places, features)
 
 
 def train_text_tower(
