@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import normalized_mutual_info_score
+from words import ANIMALS, DIM, LEVELS, VEHICLES, Words, make_books
 
 from genius.explain import maps, report
 from genius.explain.atlas import Atlas, codes_of
@@ -30,16 +30,6 @@ from genius.explain.names import Counted, captions_of, contrast, name_codes, ter
 from genius.index import CandidateIndex
 from genius.schema import Candidate, Modality, Query, UserError
 
-LEVELS = (3, 4, 4)
-DIM = 6
-ANIMALS = ("cat", "black cat", "cat on a mat", "a sleeping cat", "white cat")
-VEHICLES = ("red car", "car", "race car", "a fast car", "old car")
-
-
-def _books(seed: int = 0) -> tuple[NDArray[np.float32], ...]:
-    rng = np.random.default_rng(seed)
-    return tuple((0.6**n * rng.normal(size=(size, DIM))).astype(np.float32) for n, size in enumerate(LEVELS))
-
 
 def _index(count: int = 60, seed: int = 1) -> CandidateIndex:
     rng = np.random.default_rng(seed)
@@ -53,34 +43,7 @@ def _index(count: int = 60, seed: int = 1) -> CandidateIndex:
 def _atlas(count: int = 60) -> Atlas:
     index = _index(count)
     residuals = np.random.default_rng(2).random((count, len(LEVELS))).astype(np.float16)
-    return Atlas(index, residuals, _books())
-
-
-class Words:
-    """An engine as `explain` needs it: what says cat lies in one place, what says car in another."""
-
-    def __init__(self, captions: tuple[str, ...]) -> None:
-        self.codebooks = _books()
-        candidates, codes = [], []
-        for n, caption in enumerate(captions):
-            main = 1 if "cat" in caption else 2
-            for kind in Modality:
-                image = None if kind is Modality.TEXT else Path(f"{n}.png")
-                text = None if kind is Modality.IMAGE else caption
-                candidates.append(Candidate(f"c/{n}:{kind.name.lower()}", kind, text, image, "c"))
-                codes.append((int(kind), main, n % 4))
-        self._z = sum(book[column] for book, column in zip(self.codebooks, np.array(codes).T, strict=True))
-        vectors = np.random.default_rng(0).normal(size=(len(candidates), DIM))
-        self.index = CandidateIndex.build(candidates, np.array(codes), vectors, LEVELS)
-
-    def fused(self, candidates: list[Candidate], progress: object = None) -> NDArray[np.float32]:
-        return self._z[[self.index.row(candidate.id) for candidate in candidates]]
-
-    def embed(self, queries: list[Query]) -> Words:
-        main = [1 if "cat" in query.text else 2 if "car" in query.text else 3 for query in queries]
-        self.z = self.codebooks[0][Modality.TEXT] + self.codebooks[1][main]
-        self.clip = self.z
-        return self
+    return Atlas(index, residuals, make_books())
 
 
 # ---- the atlas
@@ -141,7 +104,7 @@ def test_the_path_is_the_quantizers() -> None:
     torch = pytest.importorskip("torch")
     from genius.quantizer import Quantizer, QuantizerConfig  # noqa: PLC0415  torch is slow to import
 
-    books = _books()
+    books = make_books()
     quantizer = Quantizer(QuantizerConfig(DIM, LEVELS))
     for level, book in enumerate(books):
         quantizer.codebook(level).copy_(torch.from_numpy(book))
@@ -199,7 +162,7 @@ def test_rows_from_a_browser_are_checked() -> None:
 
 def test_without_residuals_nothing_is_more_typical() -> None:
     index = _index()
-    page = Atlas(index, None, _books()).page((0,))
+    page = Atlas(index, None, make_books()).page((0,))
     assert list(page.typical) == index.trie.rows(*index.trie.find((0,)))[:12].tolist()
 
 

@@ -13,7 +13,9 @@ MOST = 50_000
 ANCHORS = 8
 """Something that is not on a map is placed in the middle of so many of its true neighbours."""
 
-_SMALL = 12
+SMALL = 12
+"""So few vectors need no UMAP."""
+
 _GRID = 65_535
 
 
@@ -40,12 +42,12 @@ def sample(count: int) -> NDArray[np.int64]:
 def lay_out(vectors: NDArray[np.float32], start: NDArray[np.floating] | None = None) -> NDArray[np.uint16]:
     """UMAP of vectors [n, d] on a grid [n, 2]; equal vectors get one place.
 
-    `start` [n, 2] lets one map resemble another. A dozen vectors or fewer, too few for UMAP, are laid out by
-    their two main directions.
+    `start` [n, 2] lets one map resemble another. `SMALL` vectors or fewer are laid out by their two main
+    directions.
     """
     unique, first, back = np.unique(np.round(vectors, 5), axis=0, return_index=True, return_inverse=True)
     back = back.reshape(-1)
-    if len(unique) <= _SMALL:
+    if len(unique) <= SMALL:
         return _on_grid(_main_directions(unique)[back])
     from umap import UMAP  # noqa: PLC0415  it compiles code for seconds
 
