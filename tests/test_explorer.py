@@ -43,7 +43,7 @@ def said(explorer: Explorer) -> Said:
 
 
 def _evil_guide() -> tuple[Guide, Atlas]:
-    engine = Words(tuple(f"cat {EVIL} {n}" for n in range(5)))
+    engine = Words(tuple(f"cat {EVIL} {n}" for n in range(20)))
     return Guide(Said({(0, 1): EVIL}), engine.index.candidates), Atlas(engine.index, None, engine.codebooks)
 
 

@@ -14,6 +14,11 @@ const safe = (text) => String(text).replace(/&/g, '&amp;').replace(/</g, '&lt;')
 const hue = (n) => `hsl(${(n * 360) / 18}, ${n % 2 ? 62 : 48}%, ${dark() ? 66 : 42}%)`;
 const colourOf = (key) => (KINDS[key] ? css(KINDS[key]) : hue(Number(key)));
 
+// Without WebGL, as on some machines without a graphics card, points are drawn one by one: slower, but there.
+const POINTS = (() => {
+  try { return document.createElement('canvas').getContext('webgl') ? 'scattergl' : 'scatter'; } catch { return 'scatter'; }
+})();
+
 function unpack(text, Kind) {
   const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   return new Kind(bytes.buffer);
@@ -26,7 +31,7 @@ function read(value) {
 
 // One trace a group while there are few, so that a legend can name them; else one for all.
 function traces() {
-  const base = { type: 'scattergl', mode: 'markers', hoverinfo: 'none', showlegend: false };
+  const base = { type: POINTS, mode: 'markers', hoverinfo: 'none', showlegend: false };
   const size = data.x.length > 8000 ? 4 : data.x.length > 1000 ? 6 : 9;
   if (data.names.length > 6) {
     const colours = data.names.map(([, key]) => colourOf(key));

@@ -29,6 +29,9 @@ MAIN = 2
 APART = 2.0
 """A term sets a code apart from this z-score on."""
 
+COMMON = 0.125
+"""A word in a larger share of all captions names none of some hundred codes."""
+
 CLOSEST = 30
 """So many terms that lie nearest are considered, beside those in the captions."""
 
@@ -39,6 +42,7 @@ SURE = 0.5
 """From this confidence on a name is called sure."""
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_CLAUSES = re.compile(r"[,;:()–—/]")
 _STOP = frozenset(
     _WORD.findall(
         "a an and are as at be but by for from has have in into is it its no not of off on or other out over "
@@ -63,14 +67,17 @@ def terms_of(caption: str) -> tuple[str, ...]:
     >>> terms_of("Flag of the Faroe Islands")
     ('flag', 'faroe', 'islands', 'faroe islands')
     """
-    words = [word.lower() for word in _WORD.findall(caption)]
-    kept = [word for word in words if len(word) > 1 and word not in _STOP]
-    pairs = [
-        f"{one} {two}"
-        for one, two in pairwise(words)
-        if min(len(one), len(two)) > 1 and not {one, two} & _STOP
-    ]
-    return tuple(dict.fromkeys((*kept, *pairs)))
+    found: list[str] = []
+    pairs: list[str] = []
+    for clause in _CLAUSES.split(caption):
+        words = [word.lower() for word in _WORD.findall(clause)]
+        found += [word for word in words if _says(word)]
+        pairs += [f"{one} {two}" for one, two in pairwise(words) if _says(one) and _says(two)]
+    return tuple(dict.fromkeys((*found, *pairs)))
+
+
+def _says(word: str) -> bool:
+    return len(word) > 1 and word not in _STOP
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,8 @@ def contrast(inside: Counted, around: Counted) -> dict[str, float]:
     scores = {}
     elsewhere = around.captions - inside.captions
     for term, count in inside.terms.items():
+        if count < 2:
+            continue  # once is chance
         rest = around.terms[term] - count
         prior = around.terms[term] / max(around.captions, 1) + 0.01
         odds = log((count + prior) / (inside.captions - count + 1))
@@ -129,11 +138,14 @@ def name_codes(
     vocabulary = Vocabulary.of(captions, books, embed)
     prefixes = _grouped(codes, captions, lambda row, level: tuple(row[: level + 1]))
     counted = {prefix: Counted.of(texts) for prefix, texts in prefixes.items() if len(texts) >= MIN_CAPTIONS}
-    named = {}
-    for prefix, here in counted.items():
+    named: dict[tuple[int, ...], Name] = {}
+    for prefix in sorted(counted, key=len):  # a parent is named before its children
         if len(prefix) > 1:
-            vector = sum(book[code] for book, code in zip(books[1:], prefix[1:], strict=False))
-            named[prefix] = vocabulary.name(here, counted[prefix[:-1]], np.asarray(vector), len(prefix))
+            parts = [book[code] for book, code in zip(books[1:], prefix[1:], strict=False)]
+            above = named[prefix[:-1]].text if len(prefix) > MAIN else ""
+            named[prefix] = vocabulary.name(
+                counted[prefix], counted[prefix[:-1]], np.sum(parts, axis=0), len(prefix), above
+            )
     anywhere = {}
     everything = Counted.of(set(captions) - {""})
     for (level, code), texts in _grouped(codes, captions, lambda row, level: (level, row[level])).items():
@@ -180,13 +192,15 @@ class Vocabulary:
             return cls((), np.zeros((0, books[0].shape[1]), np.float32))
         return cls(terms, _unit(_without_kind(embed(terms), books[0])))
 
-    def name(self, inside: Counted, around: Counted, vector: NDArray[np.float32], level: int) -> Name:
+    def name(
+        self, inside: Counted, around: Counted, vector: NDArray[np.float32], level: int, taken: str = ""
+    ) -> Name:
         """The name of what lies at a vector [d], whose captions are some of those `around`."""
         cosines = self.vectors @ _unit(vector)
         closest = np.argsort(-cosines, kind="stable")[:CLOSEST].tolist()
         held = [place for term in inside.terms if (place := self._place.get(term)) is not None]
         near = {self.terms[place]: float(cosines[place]) for place in {*closest, *held}}
-        return pick(contrast(inside, around), inside, near, level)
+        return pick(contrast(inside, around), inside, around, near, level, taken)
 
 
 def _without_kind(z: NDArray[np.float32], first: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -199,37 +213,47 @@ def _unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
     return (vectors / np.maximum(lengths, 1e-9)).astype(np.float32)
 
 
-def pick(scores: Mapping[str, float], inside: Counted, near: Mapping[str, float], level: int) -> Name:
+def pick(
+    scores: Mapping[str, float],
+    inside: Counted,
+    around: Counted,
+    near: Mapping[str, float],
+    level: int,
+    taken: str = "",
+) -> Name:
     """Choose a name of one word or two, and the words that set a code of a level (counted from 1) apart.
 
-    scores: contrast of each term; near: cosine between term and code. At level 2 a term counts for lying
-    near, half of it if no caption has it ("bird" may name ducks and gulls); deeper, where siblings are
-    alike, for standing in captions here and not there.
+    scores: contrast of each term; near: cosine between term and code; taken: the parent's name, whose words
+    say nothing new. At level 2 it counts most that a term lies near; deeper, where siblings are alike, that it
+    stands in captions here and not there.
     """
     apart = [term for term in sorted(scores, key=lambda t: (-scores[t], t)) if scores[term] >= APART]
-    words = tuple(term for term in _whole(apart, inside) if inside.terms[term] > 1)[:WORDS]
-    weigh = _by_meaning if level == MAIN else _by_contrast
-    worth = {term: weigh(term, scores, inside, near) for term in near}
-    ranked = [term for term in sorted(worth, key=lambda t: (-worth[t], t))[:60] if worth[term] > 0]
-    ranked = _whole(ranked, inside)
-    if not ranked or worth[ranked[0]] < WORTH:
+    words = tuple(_whole(apart, inside)[:WORDS])
+    fits = {term: _fit(inside.terms[term], inside.captions, around.terms[term]) for term in near}
+    if level == MAIN:
+        cover = {term: sqrt(inside.terms[term] / inside.captions) for term in near}
+        most = max(COMMON * around.captions, 25)
+        worth = {
+            term: 0.6 * near[term] * (0.4 + 0.6 * cover[term]) + 0.4 * sqrt(fits[term])
+            for term in near
+            if around.terms[term] <= most
+        }
+    else:
+        worth = {t: sqrt(fits[t]) * (0.7 + 0.3 * near[t]) for t in near if scores.get(t, 0.0) >= APART}
+    said = set(taken.replace(" · ", " ").split())
+    ranked = [t for t in sorted(worth, key=lambda t: (-worth[t], t))[:60] if not said & set(t.split())]
+    ranked = [term for term in _whole(ranked, inside) if worth[term] >= WORTH]
+    if not ranked:
         return Name("", 0.0, words)
     first = ranked[0]
-    covered = inside.terms[first] / inside.captions
-    second = next((term for term in ranked[1:8] if not _akin(term, first) and worth[term] > WORTH), "")
-    text = first if covered >= 0.5 or not second else f"{first} · {second}"
-    return Name(text, min(worth[first], 1.0), words)
+    second = next((term for term in ranked[1:8] if not _akin(term, first)), "")
+    enough = inside.terms[first] >= 0.5 * inside.captions or not second
+    return Name(first if enough else f"{first} · {second}", min(worth[first], 1.0), words)
 
 
-def _by_meaning(term: str, scores: Mapping[str, float], inside: Counted, near: Mapping[str, float]) -> float:
-    return near[term] * (0.5 + 0.5 * sqrt(inside.terms[term] / inside.captions))
-
-
-def _by_contrast(term: str, scores: Mapping[str, float], inside: Counted, near: Mapping[str, float]) -> float:
-    score = scores.get(term, 0.0)
-    if score < APART:
-        return 0.0
-    return sqrt(inside.terms[term] / inside.captions) * score / (score + 3) * (0.7 + 0.3 * near[term])
+def _fit(inside: int, captions: int, around: int) -> float:
+    """How well a term picks out a code's captions: the harmonic mean of the shares it covers and keeps to."""
+    return 2 * inside / (captions + around) if inside else 0.0
 
 
 def _whole(terms: Sequence[str], inside: Counted) -> list[str]:

@@ -10,6 +10,8 @@ import gradio as gr
 import pytest
 from fake_engine import FakeEngine
 
+from genius.explain import maps
+from genius.explain.compute import explain
 from genius.ui import build_app, first_screen, theme
 from genius.ui.handle import EngineHandle
 
@@ -31,9 +33,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def engine() -> FakeEngine:
-    """A few hundred OpenMoji drawings."""
-    return FakeEngine.of_openmoji(every=12, delay=0.05)
+def engine(tmp_path_factory: pytest.TempPathFactory) -> FakeEngine:
+    """A few hundred OpenMoji drawings, with an explanation of their invented addresses."""
+    engine = FakeEngine.of_openmoji(every=12, delay=0.05)
+    engine.folder = tmp_path_factory.mktemp("collection") / "index"
+    engine.index.save(engine.folder, "fake", "openmoji")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(maps, "SMALL", 10_000)  # UMAP compiles for seconds
+        explain(engine, lambda doing, done, total: None).save(engine.folder)
+    return engine
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from math import log
+from pathlib import Path
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class FakeEngine:
     """`genius.engine.Engine` as the page sees it."""
 
     def __init__(self, candidates: tuple[Candidate, ...], delay: float = 0.0) -> None:
-        self.folder = None
+        self.folder: Path | None = None
         self.notes: tuple[str, ...] = (
             "The Tux Paint stamps are not installed: apt-get install tuxpaint-stamps-default.",
         )
