@@ -55,7 +55,7 @@ function overlays() {
   const query = !data.query ? [] : [{
     type: 'scatter', mode: 'markers+text', hoverinfo: 'none', showlegend: false, x: [data.query[0]], y: [data.query[1]], text: ['your query'],
     textposition: 'bottom center', textfont: { size: 13, color: css('--g-accent'), weight: 700 },
-    marker: { size: 18, symbol: 'star', color: css('--g-accent'), line: { width: 1.5, color: css('--g-sheet') } },
+    marker: { size: 22, symbol: 'star', color: css('--g-accent'), line: { width: 2, color: css('--g-sheet') } },
   }];
   return [rings, ...query];
 }
@@ -65,12 +65,14 @@ function labels(range) {
   const plot = at('.g-map');
   const [wide, high] = [plot.clientWidth, plot.clientHeight];
   const [[x0, x1], [y0, y1]] = range;
-  const taken = [];
+  const onScreen = (x, y) => [((x - x0) / (x1 - x0)) * wide, ((y - y0) / (y1 - y0)) * high];
+  const marked = [...data.marks.map((m) => [m[1], m[2]]), ...(data.query ? [data.query] : [])];
+  const taken = marked.length > 60 ? [] : marked.map(([x, y]) => [...onScreen(x, y), 12]); // marks stay visible
   const most = wide < 600 ? 14 : 34;
   const found = [];
   for (const [text, x, y] of data.labels) {
     if (found.length >= most) break;
-    const px = ((x - x0) / (x1 - x0)) * wide, py = ((y - y0) / (y1 - y0)) * high;
+    const [px, py] = onScreen(x, y);
     if (px < 30 || py < 12 || px > wide - 30 || py > high - 12) continue;
     const half = 4 * text.length + 6;
     if (found.some((label) => label.plain === text)) continue;
@@ -93,7 +95,7 @@ function layout(range) {
   return {
     margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', hovermode: 'closest',
     dragmode: 'pan', xaxis: { ...axis, range: [...range[0]] }, yaxis: { ...axis, range: [...range[1]] }, annotations: labels(range),
-    font: { family: 'inherit', color: css('--g-ink') }, modebar: { bgcolor: 'rgba(0,0,0,0)', color: css('--g-faint'), activecolor: css('--g-accent') },
+    font: { family: getComputedStyle(document.body).fontFamily, color: css('--g-ink') }, modebar: { bgcolor: 'rgba(0,0,0,0)', color: css('--g-faint'), activecolor: css('--g-accent') },
   };
 }
 

@@ -224,8 +224,8 @@ def pick(
     """Choose a name of one word or two, and the words that set a code of a level (counted from 1) apart.
 
     scores: contrast of each term; near: cosine between term and code; taken: the parent's name, whose words
-    say nothing new. At level 2 it counts most that a term lies near; deeper, where siblings are alike, that it
-    stands in captions here and not there.
+    say nothing new. At level 2 it counts most that a term lies near; deeper, where siblings are alike, that
+    it stands in captions here and not there.
     """
     apart = [term for term in sorted(scores, key=lambda t: (-scores[t], t)) if scores[term] >= APART]
     words = tuple(_whole(apart, inside)[:WORDS])

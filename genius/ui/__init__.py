@@ -29,8 +29,9 @@ def build_app(
             theme.html(theme.HEAD, "head")
             status = theme.html(theme.status_line("The model is loading …", "loading"), "status")
             theme.html(theme.SWITCH, "switch")
-        with gr.Tabs(elem_id="tabs") as tabs:
-            doors = Doors.build(tabs)
+        tabs = gr.Tabs(elem_id="tabs")
+        doors = Doors.build(tabs)  # outside the tabs, which take every part within them for one of their own
+        with tabs:
             with gr.Tab("Search", id=SEARCH):
                 answer = search.build(page, engine_handle, first_screen, words, doors)
             with gr.Tab("Code browser", id=BROWSER) as browser_tab:

@@ -221,14 +221,16 @@ def _tile_grid(branches: Sequence[Branch], guide: Guide, *, whole: bool = False)
     return f'<ul class="g-tiles">{tiles}</ul>{button}'
 
 
-def _tile(branch: Branch, guide: Guide, *, hidden: bool = False, whole: bool = False) -> str:
+def _tile(branch: Branch, guide: Guide, *, hidden: bool = False, whole: bool = False, note: str = "") -> str:
     said = guide.trail(branch.prefix) if whole else guide.title(branch.prefix)
     candidate = guide.candidates[branch.typical]
+    named = guide.words.code(branch.prefix) != str(branch.prefix[-1])
+    such = "" if named else f"<small>such as “{esc(guide.words.caption(candidate))}”</small>"
     return (
         f'<li{" hidden" if hidden else ""}><button type="button" class="g-code-tile" '
         f'data-prefix="{_codes(branch.prefix)}" data-modality="{KEYS[candidate.modality]}">'
         f'<span class="g-mini">{face(candidate, guide.words)}</span>'
-        f"<span><b>{esc(said)}</b><small>{plural(branch.size, 'candidate')}</small></span></button></li>"
+        f"<span><b>{esc(said)}</b>{such}<small>{plural(branch.size, 'candidate')}{note}</small></span></button></li>"
     )
 
 
@@ -263,7 +265,7 @@ def _near(page: CodePage, guide: Guide) -> str:
 
 
 def _near_tile(branch: Branch, distance: float, guide: Guide) -> str:
-    return _tile(branch, guide).replace("</small>", f" · {distance:.2f} away</small>", 1)
+    return _tile(branch, guide, note=f" · {distance:.2f} away")
 
 
 def _shared(page: CodePage, guide: Guide) -> str:

@@ -1,4 +1,4 @@
-"""A visit to the Code browser: walking the tree, one's own words sent through it, an address edited, the doors."""
+"""A visit to the Code browser: the tree, one's own words sent through it, an address edited, the doors."""
 
 from __future__ import annotations
 

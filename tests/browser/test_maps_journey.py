@@ -11,9 +11,10 @@ import pytest
 pytestmark = pytest.mark.browser
 PIXEL = """number => {
   const plot = document.querySelector('#map .g-map');
-  const points = plot.data.flatMap(t => t.customdata ? [...t.x].map((x, n) => [x, t.y[n], t.customdata[n]]) : []);
   const { xaxis, yaxis } = plot._fullLayout, box = plot.getBoundingClientRect();
-  const at = ([x, y, row]) => [box.x + xaxis._offset + xaxis.l2p(x), box.y + yaxis._offset + yaxis.l2p(y), row];
+  const points = plot.data.filter(trace => trace.customdata && !trace.text)
+    .flatMap(trace => [...trace.x].map((x, n) => [x, trace.y[n]]));
+  const at = ([x, y]) => [box.x + xaxis._offset + xaxis.l2p(x), box.y + yaxis._offset + yaxis.l2p(y)];
   return points.map(at).filter(([x, y]) => x > box.x + 60 && x < box.right - 60 && y > box.y + 60)[number];
 }"""
 
@@ -26,7 +27,7 @@ def _open(visit: Callable, **how: object) -> object:
 
 
 def _click_a_point(page, number: int) -> None:
-    x, y, _ = page.evaluate(PIXEL, number)
+    x, y = page.evaluate(PIXEL, number)
     page.mouse.move(x, y)
     page.wait_for_selector("#map .g-peek .g-mini")
     page.mouse.click(x, y)
