@@ -128,8 +128,11 @@ async function draw(force) {
   if (!plot || !plot.clientWidth) { setTimeout(() => draw(force), 120); return; }
   const kept = drawn && plot._fullLayout ? inView(plot) : null;
   drawn = value;
+  const none = value === '{}';
+  at('.g-map-frame').classList.toggle('g-none', none);
+  at('.g-map-wait').hidden = !none;
+  if (none) { at('.g-map-wait').textContent = 'There is no map of this collection yet.'; return; }
   data = read(value);
-  at('.g-map-wait').hidden = true;
   await Plotly.react(plot, [...traces(), ...overlays()], layout(kept ?? whole()), CONFIG);
   legend();
   if (!plot.dataset.wired) wire(plot);
@@ -180,5 +183,5 @@ async function peek(row, event) {
 }
 
 watch('value', () => draw(false));
-new MutationObserver(() => { if (drawn) draw(true); }).observe(document.body, { attributes: true, attributeFilter: ['class'] });
+new MutationObserver(() => { if (data) draw(true); }).observe(document.body, { attributes: true, attributeFilter: ['class'] });
 draw(false);

@@ -108,7 +108,7 @@ def _wire_opening(
     filling = [seen, parts.hint, parts.page, parts.editor, parts.measured]
     tab.select(first_look, [seen, doors.code], filling, **QUIET)
     doors.code.change(from_door, doors.code, [*filling, parts.tabs, doors.code], **QUIET)
-    parts.hint.explain(work_out, None, seen, **PRIVATE).success(
+    parts.hint.explain(work_out, None, seen, show_progress_on=[parts.hint], **PRIVATE).success(
         first_look, [seen, doors.code], filling, **QUIET
     )
 

@@ -230,7 +230,8 @@ def _tile(branch: Branch, guide: Guide, *, hidden: bool = False, whole: bool = F
         f'<li{" hidden" if hidden else ""}><button type="button" class="g-code-tile" '
         f'data-prefix="{_codes(branch.prefix)}" data-modality="{KEYS[candidate.modality]}">'
         f'<span class="g-mini">{face(candidate, guide.words)}</span>'
-        f"<span><b>{esc(said)}</b>{such}<small>{plural(branch.size, 'candidate')}{note}</small></span></button></li>"
+        f"<span><b>{esc(said)}</b>{such}<small>{plural(branch.size, 'candidate')}{note}</small></span>"
+        "</button></li>"
     )
 
 

@@ -26,6 +26,7 @@ class Explorer:
         self.handle = handle
         self.names: dict[Prefix, str] = dict(names or {})
         self._lock = threading.Lock()
+        self._working = threading.Lock()
         self._atlas: Atlas | None = None
         self._explanation: Explanation | None = None
 
@@ -52,9 +53,11 @@ class Explorer:
 
     def explain(self, progress: Progress) -> None:
         """Work out names and maps of the collection, to be kept until the page is stopped."""
-        found = explain(self.handle.get(), progress)
-        with self._lock:
-            self._take(found)
+        with self._working:
+            if self.explanation is None:
+                found = explain(self.handle.get(), progress)
+                with self._lock:
+                    self._take(found)
 
     def candidate(self, row: int) -> Candidate:
         """The candidate of a row."""

@@ -37,6 +37,12 @@ LEAD = (
     "last search is "
     "drawn in: a star for the query, rings for its results.</p></div>"
 )
+FRAME = (
+    '<div class="g-map-frame"><div class="g-map" role="img" aria-label="A map of the collection"></div>'
+    '<div class="g-peek" hidden></div><p class="g-map-wait">The map is on its way; it comes with the model, '
+    'which may still be loading …</p><div class="g-map-legend"></div></div>'
+)
+NO_MAP = "{}"
 NEAR = 12
 MOST = 2000
 """A lasso takes so many candidates along."""
@@ -123,7 +129,7 @@ def _wire_map(
     ) -> tuple[Any, ...]:
         known, levels = explorer.explanation, len(explorer.atlas.levels)
         if known is None or not known.maps:
-            return "", code_page.not_explained(), "", gr.skip()
+            return NO_MAP, code_page.not_explained(), "", gr.skip()
         view = View.checked(space, level, colour, levels)
         slider = gr.Slider(maximum=levels, visible=view.space == CODE_BY_CODE)
         return figure(explorer, words, view, known, shown, marked), "", _about(explorer, view, known), slider
@@ -145,7 +151,9 @@ def _wire_map(
     gr.on(changes, draw, inputs, outputs, **QUIET)
     shown.change(lambda: (), None, marked, **QUIET)  # a new search is what is drawn in from now on
     doors.place.change(from_door, doors.place, [marked, parts.detail, doors.place], **QUIET)
-    parts.hint.explain(work_out, None, None, **PRIVATE).success(draw, inputs, outputs, **QUIET)
+    parts.hint.explain(work_out, None, None, show_progress_on=[parts.hint], **PRIVATE).success(
+        draw, inputs, outputs, **QUIET
+    )
 
 
 def _wire_points(explorer: Explorer, words: Words, parts: Parts, doors: Doors) -> None:
@@ -224,10 +232,7 @@ def _plot(explorer: Explorer, words: Words) -> gr.HTML:
 
     return gr.HTML(
         "",
-        html_template='<div class="g-map-frame"><div class="g-map" role="img" aria-label="A map of the '
-        'collection">'
-        '</div><div class="g-peek" hidden></div><p class="g-map-wait">The map is on its way …</p>'
-        '<div class="g-map-legend"></div></div>',
+        html_template=FRAME,
         js_on_load=theme.script("map"),
         head=f'<script src="/gradio_api/file={PLOTLY}"></script>',
         server_functions=[peek],
