@@ -45,8 +45,8 @@ _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _CLAUSES = re.compile(r"[,;:()–—/]")
 _STOP = frozenset(
     _WORD.findall(
-        "a an and are as at be but by for from has have in into is it its no not of off on or other out over "
-        "s so some t that the their them they this to up very was what with without you your"
+        "a an and are as at be but by for from has have in into is it its no not of off on or other out "
+        "over s so some t that the their them they this to up very was what with without you your"
     )
 )
 

@@ -34,8 +34,7 @@ def agreement_table(explanation: Explanation) -> str:
     ]
     lines += [
         f"| {one.one} and {one.other} | {one.pairs:,} | {one.level} | {_percent(one.same)} | "
-        f"{_percent(one.chance)} | "
-        f"{_percent(one.beginning)} |"
+        f"{_percent(one.chance)} | {_percent(one.beginning)} |"
         for one in explanation.agreements
     ]
     return "\n".join(lines)
@@ -49,8 +48,7 @@ def label_table(explanation: Explanation) -> str:
     ]
     lines += [
         f"| {one.label} | {one.candidates:,} | {one.values} | {one.level} | {one.nmi:.3f} "
-        f"({one.nmi_chance:.3f}) | "
-        f"{_percent(one.purity)} ({_percent(one.purity_chance)}) |"
+        f"({one.nmi_chance:.3f}) | {_percent(one.purity)} ({_percent(one.purity_chance)}) |"
         for one in explanation.labels
     ]
     return "\n".join(lines)

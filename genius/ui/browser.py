@@ -27,12 +27,10 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
 LEAD = (
     '<div class="g-place"><h2>What every code means</h2><p>Whatever can be found is filed under an '
-    "<em>address</em>, a "
-    "short row of codes. Similar things begin alike, as houses in one street do: the first code says what "
-    "it is made of, "
-    "the next the main thing, each later one what is left to say. Nobody wrote these codes down; the model "
-    "found them, "
-    "and here you can see what each came to mean.</p></div>"
+    "<em>address</em>, a short row of codes. Similar things begin alike, as houses in one street do: the "
+    "first code says what it is made of, the next the main thing, each later one what is left to say. "
+    "Nobody wrote these codes down; the model found them, and here you can see what each came to "
+    "mean.</p></div>"
 )
 FOUND = 12
 ON_THE_MAP = 500

@@ -62,8 +62,7 @@ def anywhere_page(level: int, code: int, branches: Sequence[Branch], guide: Guid
     lead = (
         f"Code {code} at level {level + 1}, wherever it stands: {plural(total, 'candidate')} under "
         f"{plural(len(branches), 'beginning')}. From level 3 on, a code says what the codes before it left "
-        "unsaid, "
-        "so that the same one returns under many of them."
+        "unsaid, so that the same one returns under many of them."
     )
     return (
         f'<div class="g-codes"><header class="g-code-head"><h2>{esc(title)} '
@@ -76,9 +75,8 @@ def not_explained() -> str:
     """A note where names have not been worked out yet."""
     return (
         '<div class="g-hint"><p><b>This collection has no names and maps yet.</b> You can walk its tree, '
-        "but no "
-        "code has a name, and the order within a code says nothing. Working them out reads every picture "
-        "once more: "
+        "but no code has a name, and the order within a code says nothing. Working them out reads every "
+        "picture once more: "
         'some minutes for ten thousand.</p><button type="button" class="g-do" data-act="explain">Work them '
         "out"
         "</button></div>"
@@ -124,9 +122,8 @@ def _strip(branches: tuple[Branch, ...], prefix: Prefix, guide: Guide) -> str:
         cells.append(
             f'<button type="button" data-prefix="{_codes(branch.prefix)}" style="flex-grow:{branch.size}"'
             f"{modality_mark(branch.prefix)}{' class=g-on aria-current=true' if chosen else ''} "
-            f'tabindex="{0 if wide > 0.02 or chosen else -1}" '
-            f'title="{esc(said)}: {plural(branch.size, "candidate")}" '
-            f'aria-label="{esc(said)}">{label}</button>'
+            f'tabindex="{0 if wide > 0.02 or chosen else -1}" title="{esc(said)}: '
+            f'{plural(branch.size, "candidate")}" aria-label="{esc(said)}">{label}</button>'
         )
     return (
         '<div class="g-strip"><span class="g-strip-level">Level '
@@ -140,10 +137,8 @@ def _head(page: CodePage, guide: Guide) -> str:
     if not level:
         return (
             f'<header class="g-code-head"><h2>{HOME}</h2><p>Every candidate is filed under a row of codes. '
-            "The first "
-            "says what it is made of, the next the main thing, the later ones ever finer detail. Choose "
-            "one to see what "
-            "it stands for.</p></header>"
+            "The first says what it is made of, the next the main thing, the later ones ever finer detail. "
+            "Choose one to see what it stands for.</p></header>"
         )
     name = guide.names.get(page.prefix)
     share = page.size / page.parent_size
@@ -163,9 +158,8 @@ def _head(page: CodePage, guide: Guide) -> str:
     )
     return (
         f'<header class="g-code-head"><h2{modality_mark(page.prefix)}>{esc(guide.title(page.prefix))}</h2>'
-        f"{_sure(name) if level > 1 else ''}<p>Level {level}, {level_words(level)} · code "
-        f"{page.prefix[-1]} · "
-        f"<b>{plural(page.size, 'candidate')}</b>, {percent} {where}</p>{_word_list(name)}"
+        f"{_sure(name) if level > 1 else ''}<p>Level {level}, {level_words(level)} · code {page.prefix[-1]} "
+        f"· <b>{plural(page.size, 'candidate')}</b>, {percent} {where}</p>{_word_list(name)}"
         f'<div class="g-acts">{doors}</div></header>'
     )
 

@@ -26,9 +26,8 @@ def path(
     )
     return (
         '<p class="g-lead">At each level the nearest codeword is taken, and the next level codes what is '
-        "left over. "
-        "A <em>close call</em> is a level where another code was nearly as near: its neighbours are worth "
-        "a look.</p>"
+        "left over. A <em>close call</em> is a level where another code was nearly as near: its neighbours "
+        "are worth a look.</p>"
         f'<ol class="g-path">{rows}</ol><section class="g-codes"><h3>Who lives there</h3><p>{alone}</p>'
         f"{faces(found, guide)}</section>"
     )
@@ -70,9 +69,8 @@ def two(one_way: Sequence[PathStep], other_way: Sequence[PathStep], guide: Guide
     count = sum(agree[1:])
     return (
         f'<p class="g-verdict">{verdict}</p><p class="g-lead">{count} of {len(agree) - 1} codes after the '
-        "first are the "
-        "same. Later codes say what is left over after the earlier ones, so that once two ways have "
-        "parted, an equal code "
+        "first are the same. Later codes say what is left over after the earlier ones, so that once two "
+        "ways have parted, an equal code "
         f'means less.</p><ol class="g-pairs">{rows}</ol>'
     )
 
@@ -131,8 +129,7 @@ def measured(labels: Sequence[LabelMeasure], agreements: Sequence[Agreement]) ->
     if not labels and not agreements:
         return (
             '<div class="g-empty"><p>Nothing to measure here: that takes pictures with captions or known '
-            "labels, and a "
-            "collection that has been explained.</p></div>"
+            "labels, and a collection that has been explained.</p></div>"
         )
     return _agreement(agreements) + _labels(labels)
 
@@ -150,10 +147,8 @@ def _agreement(agreements: Sequence[Agreement]) -> str:
     )
     return (
         f"<h3>A picture and its words get the same level-{top.level} code in <b>{100 * top.same:.0f} %</b> "
-        "of "
-        f"{top.pairs:,} cases</h3><p class=g-lead>By chance it would be {100 * top.chance:.1f} %. Deeper "
-        "codes say what is "
-        "left over, in which a picture and a name differ.</p>"
+        f"of {top.pairs:,} cases</h3><p class=g-lead>By chance it would be {100 * top.chance:.1f} %. Deeper "
+        "codes say what is left over, in which a picture and a name differ.</p>"
         '<table class="g-table"><thead><tr><th scope="col">level</th><th scope="col">same code</th>'
         '<th scope="col">by chance</th><th scope="col">all codes up to here</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"
@@ -178,8 +173,8 @@ def _labels(labels: Sequence[LabelMeasure]) -> str:
         rows.append(f'<tr><th scope="row">{esc(title)} <small>{counts}</small></th>{cells}</tr>')
     return (
         "<h3>What a code tells about things we know</h3><p class=g-lead>Normalised mutual information "
-        "between code and "
-        "known label: 0 says nothing, 1 says all. Shuffled labels give the chance value.</p>"
+        "between code and known label: 0 says nothing, 1 says all. Shuffled labels give the chance "
+        "value.</p>"
         f'<table class="g-table"><thead><tr><th scope="col">known label</th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>"
     )

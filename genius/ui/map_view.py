@@ -26,13 +26,11 @@ SPACES = (
 TELLS = {
     CLIP: "The encoder's space: two candidates lie together when their pictures or words look alike to it.",
     FUSED: "The space that is turned into codes. Training has drawn together what belongs together, and "
-    "set apart the "
-    "three kinds.",
+    "set apart the three kinds.",
     ADDRESS: "The same things, known by their addresses alone: what is left when a vector is rounded to "
     "its codes.",
     CODE_BY_CODE: "Every candidate where the first codes of its address alone would put it on the mixed "
-    "map. Move the "
-    "slider: with each code it comes nearer to its own place.",
+    "map. Move the slider: with each code it comes nearer to its own place.",
 }
 COLOURS = (("kind", "kind"), ("level-2 code", "code"), ("collection", "collection"))
 SOURCES = {"openmoji": "OpenMoji", "stamps": "Tux Paint stamps", "clipart": "Open Clip Art Library"}
@@ -48,7 +46,6 @@ class Marks:
 
     query: tuple[float, float] | None = None
     rows: tuple[int, ...] = ()
-    said: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,13 +132,10 @@ def about(count: int, total: int, space: str, explanation: Explanation) -> str:
     shown = plural(count, "candidate") if count == total else f"a random {count:,} of {total:,} candidates"
     return (
         f'<p class="g-lead">{TELLS[space]}</p><p class="g-small">{shown} · UMAP, {settings.neighbours} '
-        "neighbours, "
-        f"minimal distance {settings.min_dist}, {settings.epochs} rounds, seed {settings.seed}. Two "
-        "dimensions cannot keep "
-        "all distances: near things were mostly near before, but gaps and sizes of islands mean little. "
-        "What is called a "
-        "neighbour below was found in the full space. A query is drawn in the middle of its eight nearest "
-        "candidates.</p>"
+        f"neighbours, minimal distance {settings.min_dist}, {settings.epochs} rounds, seed {settings.seed}. "
+        "Two dimensions cannot keep all distances: near things were mostly near before, but gaps and sizes "
+        "of islands mean little. What is called a neighbour below was found in the full space. A query is "
+        "drawn in the middle of its eight nearest candidates.</p>"
     )
 
 
@@ -162,7 +156,7 @@ def chosen(
     rows = [neighbour for neighbour, _ in near]
     nearest = f", the nearest at {near[0][1]:.2f}" if near else ""
     return (
-        f'<div class="g-codes g-chosen-one"><section class="g-one"><div class="g-mini" '
+        '<div class="g-codes g-chosen-one"><section class="g-one"><div class="g-mini" '
         f'data-modality="{KEYS[candidate.modality]}">{face(candidate, guide.words)}</div><div>'
         f"<h3>{esc(guide.words.caption(candidate))}</h3>{tag(candidate.modality)}"
         f"{address_chips(address, guide)}"

@@ -32,10 +32,8 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
 LEAD = (
     '<div class="g-place"><h2>Everything, laid out by meaning</h2><p>Each point is a picture, a text or a '
-    "pair. Point at "
-    "one to see it, click it to open it, scroll to look closer, or take the lasso to gather some. Your "
-    "last search is "
-    "drawn in: a star for the query, rings for its results.</p></div>"
+    "pair. Point at one to see it, click it to open it, scroll to look closer, or take the lasso to gather "
+    "some. Your last search is drawn in: a star for the query, rings for its results.</p></div>"
 )
 FRAME = (
     '<div class="g-map-frame"><div class="g-map" role="img" aria-label="A map of the collection"></div>'
@@ -93,7 +91,8 @@ def build(tab: gr.Tab, explorer: Explorer, words: Words, doors: Doors, shown: gr
         with gr.Column(scale=4, min_width=260, elem_id="map-controls"):
             space = gr.Radio(map_view.SPACES, value=FUSED, label="Space", elem_id="map-space")
             level = gr.Slider(
-                *(1, 9),
+                minimum=1,
+                maximum=9,
                 value=2,
                 step=1,
                 label="Codes read",
@@ -259,7 +258,7 @@ def _search_marks(explorer: Explorer, view: View, known: Explanation, shown: Sho
     if view.space == CODE_BY_CODE:
         points = known.maps[FUSED]
     x, y = maps.place(vector[None].astype(np.float32), vectors, points)[0].tolist()
-    return Marks((x, y), rows, shown.ask.text or "your picture")
+    return Marks((x, y), rows)
 
 
 def _seen(atlas: Atlas, z: NDArray[np.float32], view: View) -> NDArray[np.float32]:
