@@ -8,7 +8,7 @@ RUN ?= runs/mini
 DATA = $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(GROCERIES),--groceries $(GROCERIES)) \
     $(if $(WORDNET),--wordnet $(WORDNET)) $(if $(KEYWORDS),--keywords $(KEYWORDS))
 
-.PHONY: help demo test check lint types format train index first-screen pictures browser clean
+.PHONY: help demo test check lint types format train index explain first-screen pictures browser clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -38,6 +38,9 @@ train: $(VENV)/.installed-dev pictures ## train all three stages: PHOTOS=… GRO
 
 index: $(VENV)/.installed pictures ## rebuild assets/index with the model in checkpoints/
 	$(BIN)/python -m genius index all --out assets/index
+
+explain: $(VENV)/.installed pictures ## name and map the codes of assets/index again, and fill docs/codes.md [GROCERIES=…]
+	$(BIN)/python -m genius explain --report docs/codes.md $(if $(GROCERIES),--groceries $(GROCERIES))
 
 first-screen: $(VENV)/.installed pictures ## search for what the page opens on, again
 	$(BIN)/python -m genius.ui

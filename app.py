@@ -10,6 +10,7 @@ import logging
 import os
 from pathlib import Path
 
+from genius.explain.explanation import read_names
 from genius.index import HEADER_FILE, read_header
 from genius.schema import Candidate
 from genius.sources import ALL, COLLECTIONS, open_collection
@@ -20,6 +21,7 @@ HERE = Path(__file__).parent
 BUNDLE = Path(os.environ.get("GENIUS_BUNDLE", HERE / "checkpoints" / "genius-mini"))
 COLLECTION = os.environ.get("GENIUS_COLLECTION", ALL)
 FIRST_SCREEN = HERE / "assets" / "first_screen.json"
+SHIPPED_INDEX = HERE / "assets" / "index"
 
 
 def load_engine() -> Searcher:
@@ -39,12 +41,17 @@ def known_early() -> tuple[dict[str, Candidate], list[str]]:
     return {candidate.id: candidate for candidate in candidates}, theme.picture_folders(candidates)
 
 
+def names() -> dict[tuple[int, ...], str]:
+    """Names of codes, known before the model is."""
+    return read_names(SHIPPED_INDEX if COLLECTION in (*COLLECTIONS, ALL) else Path(COLLECTION).expanduser())
+
+
 def main() -> None:
     """Serve until stopped."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     candidates, folders = known_early()
     handle = EngineHandle(load_engine, candidates)
-    page = build_app(handle, first_screen.load(FIRST_SCREEN, candidates))
+    page = build_app(handle, first_screen.load(FIRST_SCREEN, candidates), names())
     page.launch(prevent_thread_lock=True, **theme.launch_options(folders))
     handle.start()  # only now: loading keeps the processor busy, and the page comes first
     page.block_thread()

@@ -38,13 +38,29 @@ class Coded:
     vectors: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """Unit vectors of queries: the encoder's embedding [B, d], and z [B, d]."""
+
+    clip: NDArray[np.float32]
+    z: NDArray[np.float32]
+
+
 class Engine:
     """Answers queries on one collection."""
 
-    def __init__(self, bundle: Bundle, index: CandidateIndex, notes: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        index: CandidateIndex,
+        notes: tuple[str, ...] = (),
+        folder: Path | None = None,
+    ) -> None:
+        """`folder` is where the index was opened from, if it was."""
         self.bundle = bundle
         self.index = index
         self.notes = notes
+        self.folder = folder
 
     @classmethod
     def load(
@@ -90,7 +106,7 @@ class Engine:
             notes += (
                 f"{new} candidates are not in the index yet: python -m genius index {source} --out FOLDER",
             )
-        return cls(model, index, notes)
+        return cls(model, index, notes, folder)
 
     @property
     def candidates(self) -> list[Candidate]:
@@ -155,6 +171,31 @@ class Engine:
         """z [B, d] of features."""
         return self.bundle.fusion(features.image, features.text)
 
+    @property
+    def codebooks(self) -> tuple[NDArray[np.float32], ...]:
+        """The codewords [K, d] of each level."""
+        quantizer = self.bundle.quantizer
+        return tuple(quantizer.codebook(level).cpu().numpy() for level in range(len(quantizer.config.levels)))
+
+    def embed(self, queries: Sequence[Query]) -> Embedded:
+        """Where queries are in the encoder's space and in the fused one."""
+        features = self.encode(queries)
+        return Embedded(features.embedding().cpu().numpy(), self.fuse(features).cpu().numpy())
+
+    def fused(self, candidates: Sequence[Candidate], progress: Progress | None = None) -> NDArray[np.float32]:
+        """z [n, d] of candidates."""
+        features = self.features(candidates, progress)
+        parts = [
+            self.fuse(Features(*(part[rows] for part in vars(features).values()))).cpu()
+            for rows in batches(len(features), 4096)
+        ]
+        return torch.cat(parts).numpy()
+
+    def within(self, candidate_ids: Sequence[str]) -> Engine:
+        """An engine that finds only these candidates; UserError if one is not in this collection."""
+        chosen = {candidate_id: self.candidate(candidate_id) for candidate_id in candidate_ids}
+        return Engine(self.bundle, self.index.restricted(chosen), self.notes)
+
     def add(self, candidates: Sequence[Candidate], progress: Progress | None = None) -> None:
         """Encode, quantize and file new candidates."""
         if not candidates:
@@ -163,10 +204,10 @@ class Engine:
         self.index.add(candidates, coded.codes, coded.vectors)
 
     @torch.inference_mode()
-    def code(
+    def features(
         self, candidates: Sequence[Candidate], progress: Progress | None = None, batch: int = 32
-    ) -> Coded:
-        """Codes and re-ranking vectors of candidates; every distinct picture and text is encoded once."""
+    ) -> Features:
+        """Encoder features of candidates; every distinct picture and text is encoded once."""
         encoder = self.bundle.encoder
         paths = list(dict.fromkeys(c.image for c in candidates if c.image is not None))
         texts = sorted({format_text(c.text) for c in candidates if c.text}, key=len)
@@ -179,7 +220,14 @@ class Engine:
         for part in batches(len(texts), 8 * batch):
             text_rows[part] = encoder.encode_texts(texts[part])
             done = _report(progress, done + part.stop - part.start, total)
-        features = _gather(candidates, paths, texts, image_rows, text_rows)
+        return _gather(candidates, paths, texts, image_rows, text_rows)
+
+    @torch.inference_mode()
+    def code(
+        self, candidates: Sequence[Candidate], progress: Progress | None = None, batch: int = 32
+    ) -> Coded:
+        """Codes and re-ranking vectors of candidates."""
+        features = self.features(candidates, progress, batch)
         codes, vectors = [], []
         for part in batches(len(candidates), 4096):
             image, text = features.image[part], features.text[part]

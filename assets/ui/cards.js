@@ -1,5 +1,5 @@
 // The results: which list is shown stays in the browser; what asks for a new search goes to the server.
-const EVENTS = { more: 'more_like_this', refine: 'refine_with_this' };
+const EVENTS = { more: 'more_like_this', refine: 'refine_with_this', code: 'see_code', place: 'see_place' };
 let view = 'ranked';
 
 function show(name) {

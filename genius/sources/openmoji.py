@@ -69,6 +69,29 @@ def readable(name: str, *, flag: bool = False) -> str:
     return ", ".join(part for part in (body, tone, _words(look)) if part)
 
 
+LABELS = ("kind of thing", "gender", "skin tone")
+"""The traits that `labels` tells."""
+
+
+@cache
+def labels() -> dict[str, dict[str, str]]:
+    """Return what is known of each drawing, by its id and then by title in `LABELS`; "" where nothing is.
+
+    Groups and two tones in one drawing have no gender or tone of their own.
+    """
+    found = {}
+    for picture in pictures():
+        traits = _traits(picture)
+        kind = picture.group if picture.group == "flag" else "person" if traits.who else "thing"
+        gender = {"men": "man", "women": "woman"}.get(traits.who, traits.who)
+        found[picture.id] = {
+            "kind of thing": kind,
+            "gender": gender if gender in ("man", "woman", "person") else "",
+            "skin tone": "" if " and " in traits.tone else traits.tone,
+        }
+    return found
+
+
 def composed_triplets(pictures: Iterable[Picture]) -> list[tuple[Picture, str, Picture]]:
     """Return (source, modification, target) for every two drawings that differ in one trait.
 

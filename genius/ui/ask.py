@@ -33,6 +33,8 @@ class Ask:
     beams: int = 50
     rerank: bool = True
     minus: str = ""
+    within: tuple[int, ...] | tuple[str, ...] = ()
+    """The codes that every answer's address starts with, or the ids of the candidates that can be found."""
 
     def query(self) -> Query:
         """The query, with its picture opened; raises UserError when the picture cannot be read."""
@@ -43,6 +45,13 @@ class Ask:
         """How to search; a chosen modality becomes the first code of every answer."""
         target = MODES[self.mode]
         prefix = () if target is None else (int(target),)
+        codes = tuple(code for code in self.within if isinstance(code, int))
+        if codes and prefix not in ((), codes[:1]):
+            raise UserError(
+                f"The search is limited to a code of another kind than {Modality(prefix[0]).label}. "
+                "Let the model decide the kind, or lift the limit."
+            )
+        prefix = codes or prefix
         return SearchOptions(top_k=self.top_k, beams=self.beams, rerank=self.rerank, prefix=prefix)
 
 
@@ -121,8 +130,8 @@ def from_link(params: Mapping[str, str]) -> Ask | None:
 
 
 def to_link(ask: Ask) -> str | None:
-    """`?q=…&mode=…&k=…`, which reopens the search; None when a picture is part of it."""
-    if ask.image is not None:
+    """`?q=…&mode=…&k=…`, which reopens the search; None when a picture or a limit is part of it."""
+    if ask.image is not None or ask.within:
         return None
     usual = Ask()
     fields = {"q": ask.text, "mode": ask.mode, "k": str(ask.top_k)}

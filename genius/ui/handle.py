@@ -5,8 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from genius.explain.compute import Embedded
+from genius.index import CandidateIndex
 from genius.schema import Candidate, Query, SearchOptions, SearchResult, UserError
 from genius.ui.ask import Ask
 
@@ -22,6 +28,29 @@ class Searcher(Protocol):
 
     notes: tuple[str, ...]
     """What was left out and how to get it, one sentence each."""
+
+    @property
+    def index(self) -> CandidateIndex:
+        """Candidates by row, their addresses and vectors."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the index was opened from, if it was."""
+
+    @property
+    def codebooks(self) -> tuple[NDArray[np.float32], ...]:
+        """The codewords [K, d] of each level."""
+
+    def embed(self, queries: Sequence[Query]) -> Embedded:
+        """Where queries are in the encoder's space and in the fused one."""
+
+    def fused(
+        self, candidates: Sequence[Candidate], progress: Callable[[int, int], None] | None = None
+    ) -> NDArray[np.float32]:
+        """z [n, d] of candidates."""
+
+    def within(self, candidate_ids: Sequence[str]) -> Searcher:
+        """An engine that finds only these candidates."""
 
     def search(self, queries: Sequence[Query], options: SearchOptions) -> list[SearchResult]:
         """GENIUS search."""
@@ -69,11 +98,15 @@ class EngineHandle:
 
     def search(self, ask: Ask) -> SearchResult:
         """GENIUS' answer to one request."""
-        return self.get().search([ask.query()], ask.options())[0]
+        return self._engine_for(ask).search([ask.query()], ask.options())[0]
 
     def exact_search(self, ask: Ask) -> SearchResult:
         """The answer of plain CLIP and an exact scan to the same request."""
-        return self.get().exact_search([ask.query()], ask.options())[0]
+        return self._engine_for(ask).exact_search([ask.query()], ask.options())[0]
+
+    def _engine_for(self, ask: Ask) -> Searcher:
+        ids = [candidate_id for candidate_id in ask.within if isinstance(candidate_id, str)]
+        return self.get().within(ids) if ids else self.get()
 
     def find(self, candidate_id: str) -> Candidate | None:
         """The candidate with this id, if there is one."""

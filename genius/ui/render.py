@@ -88,7 +88,7 @@ def tag(modality: Modality) -> str:
 
 
 def chips(semantic_id: Sequence[int], words: Words, left: Mapping[tuple[int, ...], int] | None = None) -> str:
-    """A written address as a row of chips; `left` says how many candidates share each prefix."""
+    """A written address as a row of chips that open their codes; `left`: how many share each prefix."""
     items = []
     for level in range(1, len(semantic_id) + 1):
         prefix = tuple(semantic_id[:level])
@@ -97,10 +97,26 @@ def chips(semantic_id: Sequence[int], words: Words, left: Mapping[tuple[int, ...
         hint = f"Code {number} at level {level}" + (f": {plural(count, 'candidate')} left" if count else "")
         named = f"<small>{number}</small>" if level > 1 and name != str(number) else ""
         items.append(
-            f'<li><span class="g-chip"{modality_mark(prefix)} title="{esc(hint)}">{esc(name)}{named}'
-            "</span></li>"
+            f'<li><button type="button" class="g-chip"{modality_mark(prefix)} data-prefix="{_codes(prefix)}" '
+            f'title="{esc(hint)}">{esc(name)}{named}</button></li>'
         )
     return f'<ol class="g-address" aria-label="The written address">{"".join(items)}</ol>'
+
+
+def chip_button(prefix: Sequence[int], words: Words) -> str:
+    """The last code of a prefix as a chip that opens its page in the Code browser."""
+    name, number = words.code(tuple(prefix)), prefix[-1]
+    named = f"<small>{number}</small>" if len(prefix) > 1 and name != str(number) else ""
+    return (
+        f'<button type="button" class="g-chip" data-prefix="{_codes(prefix)}"{modality_mark(prefix)} '
+        f'title="Open code {number} of level {len(prefix)}">{esc(name)}{named}</button>'
+    )
+
+
+def face(candidate: Candidate, words: Words) -> str:
+    """The candidate at its smallest: its picture, or its words."""
+    shown = picture(candidate, words)
+    return shown or f'<span class="g-says">{esc(candidate.text or "")}</span>'
 
 
 def modality_mark(prefix: Sequence[int]) -> str:
@@ -148,6 +164,8 @@ def card(hit: Hit, top: Hit, words: Words) -> str:
         for act, label, hint in (
             ("more", "More like this", "Search for its neighbours"),
             ("refine", "Refine with this", "Put it into the query and add your wish"),
+            ("code", "See its code", "Open its address in the Code browser"),
+            ("place", "See on the map", "Show where it lies"),
         )
     )
     return (
@@ -267,15 +285,44 @@ def nothing_yet() -> str:
     return '<div class="g-empty"><p>This fills once there is a search.</p></div>'
 
 
+def invite(message: str) -> str:
+    """What stands where something will be shown once the visitor has acted."""
+    return f'<div class="g-empty"><p>{esc(message)}</p></div>'
+
+
+def waiting() -> str:
+    """What stands in a tab until the engine is there."""
+    return '<div class="g-empty" role="status"><p class="g-status g-loading">The model is loading …</p></div>'
+
+
 def plural(count: int, noun: str) -> str:
     """`1 candidate`, `2,000 candidates`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def limit(within: tuple[int, ...] | tuple[str, ...], count: int, words: Words) -> str:
+    """What searches are limited to, and how to lift it; empty without a limit."""
+    if not within:
+        return ""
+    if isinstance(within[0], str):
+        what = f"the <b>{plural(count, 'candidate')}</b> you chose on the map"
+    else:
+        named = " › ".join(words.code(tuple(within[: n + 1])) for n in range(len(within)))  # type: ignore[misc]
+        what = f"<b>{esc(named)}</b>, {plural(count, 'candidate')}"
+    return (
+        f'<div class="g-limit" role="status"><span>Searching only within {what}.</span>'
+        '<button type="button" data-act="lift" data-for="">Search everything again</button></div>'
+    )
 
 
 def notes(lines: Iterable[str]) -> str:
     """Sentences about what was left out, as a quiet list."""
     items = "".join(f"<li>{esc(line)}</li>" for line in lines)
     return f'<ul class="g-notes">{items}</ul>' if items else ""
+
+
+def _codes(prefix: Sequence[int]) -> str:
+    return " ".join(map(str, prefix))
 
 
 def _tile(candidate: Candidate, words: Words, *, lazy: bool) -> str:

@@ -6,7 +6,7 @@ Every handler is parse → engine → render; what is shown is made in render.py
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import wraps
 from typing import Any
 
@@ -18,7 +18,7 @@ from genius.ui import compare as comparison
 from genius.ui import form as form_of
 from genius.ui import found, render, share, theme
 from genius.ui.ask import Ask, from_link, more_like, parse, refine_with
-from genius.ui.doors import Doors
+from genius.ui.doors import BROWSER, MAPS, Doors, sent
 from genius.ui.examples import BY_KEY, EXAMPLES, OPENING
 from genius.ui.form import Form, PictureInput, fill
 from genius.ui.handle import EngineHandle
@@ -31,6 +31,10 @@ TO_TEXT = "() => window.geniusAskMore && window.geniusAskMore()"
 
 History = tuple[tuple[str, float, float, float, float], ...]
 """Words and stage times of this visit's searches, oldest first."""
+
+
+Within = tuple[int, ...] | tuple[str, ...] | None
+"""What searches are limited to: codes, candidate ids, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -84,20 +88,22 @@ def build(
     first_screen: Mapping[str, SearchResult],
     words: Words,
     doors: Doors,
-) -> gr.State:
-    """Lay out the tab and wire it; returns the state that holds the timings of this visit's searches."""
+) -> Answer:
+    """Lay out the tab and wire it; returns what shows the answer, and remembers this visit's searches."""
     opening = first_screen.get(OPENING.key)
     examples = theme.html(render.examples(EXAMPLES), "examples", "examples")
     with gr.Row(elem_id="search-columns"):
         with gr.Column(scale=4, min_width=300, elem_id="ask"):
+            limit = theme.html("", "within", "codes")
             form = form_of.build()
         with gr.Column(scale=11, min_width=340, elem_id="answer"):
             answer = _answer(opening, words)
     form_of.wire(form)
-    _wire_search(page, handle, words, form, answer, finished=opening is not None)
-    _wire_cards(handle, first_screen, words, form, answer, examples)
+    _wire_search(page, handle, words, form, answer, doors, finished=opening is not None)
+    _wire_cards(handle, first_screen, words, form, answer, examples, doors)
+    _wire_doors(handle, words, form, answer, doors, limit)
     _endpoint(handle)
-    return answer.history
+    return answer
 
 
 def _answer(opening: SearchResult | None, words: Words) -> Answer:
@@ -109,7 +115,7 @@ def _answer(opening: SearchResult | None, words: Words) -> Answer:
     )
     shown = gr.State(_shown(OPENING.ask, opening) if opening else None)
     history = gr.State(())
-    head_html = theme.html(head, "answer-head")
+    head_html = theme.html(head, "answer-head", "codes")
     with gr.Tabs(elem_id="answer-tabs", selected="results") as tabs:
         with gr.Tab("Results", id="results"):
             cards_html = theme.html(cards, "cards", "cards")
@@ -125,7 +131,13 @@ def _answer(opening: SearchResult | None, words: Words) -> Answer:
 
 
 def _wire_search(
-    page: gr.Blocks, handle: EngineHandle, words: Words, form: Form, answer: Answer, finished: bool
+    page: gr.Blocks,
+    handle: EngineHandle,
+    words: Words,
+    form: Form,
+    answer: Answer,
+    doors: Doors,
+    finished: bool,
 ) -> None:
     """The button, Enter, a link that was opened, and the comparison.
 
@@ -133,8 +145,8 @@ def _wire_search(
     """
 
     @friendly
-    def ask_and_show(history: History, *fields: Any) -> tuple[Any, ...]:
-        ask = parse(*fields)
+    def ask_and_show(history: History, within: Within, *fields: Any) -> tuple[Any, ...]:
+        ask = replace(parse(*fields), within=within or ())
         return ask.instruction, *_show(ask, _run(handle, ask), words, history)
 
     @friendly
@@ -157,7 +169,7 @@ def _wire_search(
     gr.on(
         [form.go.click, form.text.submit, form.minus.submit],
         ask_and_show,
-        [answer.history, *form.fields],
+        [answer.history, doors.within, *form.fields],
         [form.instruction, *answer.parts],
         show_progress_on=[answer.cards],
         **MODEL,
@@ -181,6 +193,7 @@ def _wire_cards(
     form: Form,
     answer: Answer,
     examples: gr.HTML,
+    doors: Doors,
 ) -> None:
     """What a click on a card or an example does. What it sends is the visitor's: looked up, never trusted."""
 
@@ -188,11 +201,12 @@ def _wire_cards(
     def example(history: History, event: gr.EventData) -> tuple[Any, ...]:
         ask = BY_KEY[key].ask if (key := _sent(event, "key")) in BY_KEY else OPENING.ask
         stored = None if handle.ready else first_screen.get(key)
-        return *fill(ask), *_show(ask, stored or _run(handle, ask), words, history)
+        return None, *fill(ask), *_show(ask, stored or _run(handle, ask), words, history)
 
     @friendly
-    def more(shown: Shown | None, history: History, event: gr.EventData) -> tuple[Any, ...]:
+    def more(shown: Shown | None, history: History, within: Within, event: gr.EventData) -> tuple[Any, ...]:
         ask = more_like(handle.candidate(_sent(event, "id")), shown.ask if shown else None)
+        ask = replace(ask, within=within or ())
         return *fill(ask), *_show(ask, _run(handle, ask), words, history)
 
     @friendly
@@ -201,13 +215,58 @@ def _wire_cards(
 
     everything = [*form.fields, *answer.parts]
     settings: dict[str, Any] = {"show_progress_on": [answer.cards], **MODEL, **PRIVATE}
-    examples.example(example, answer.history, everything, **settings).success(None, js=TO_RESULTS, **PRIVATE)
-    answer.cards.more_like_this(more, [answer.shown, answer.history], everything, **settings).success(
+    examples.example(example, answer.history, [doors.within, *everything], **settings).success(
         None, js=TO_RESULTS, **PRIVATE
     )
+    answer.cards.more_like_this(
+        more, [answer.shown, answer.history, doors.within], everything, **settings
+    ).success(None, js=TO_RESULTS, **PRIVATE)
     answer.cards.refine_with_this(
         refine, answer.shown, form.fields, show_progress="hidden", **PRIVATE
     ).success(None, js=TO_TEXT, **PRIVATE)
+
+
+def _wire_doors(
+    handle: EngineHandle, words: Words, form: Form, answer: Answer, doors: Doors, limit: gr.HTML
+) -> None:
+    """A hit opens its code and its place on the map; other tabs limit a search or ask for one."""
+
+    @friendly
+    def see_code(event: gr.EventData) -> tuple[Any, ...]:
+        index = handle.get().index
+        row = index.row(handle.candidate(_sent(event, "id")).id)
+        return tuple(index.codes([row])[0].tolist()), gr.Tabs(selected=BROWSER)
+
+    @friendly
+    def see_chip(event: gr.EventData) -> tuple[Any, ...]:
+        return sent(event, "prefix"), gr.Tabs(selected=BROWSER)
+
+    @friendly
+    def see_place(event: gr.EventData) -> tuple[Any, ...]:
+        return (handle.candidate(_sent(event, "id")).id,), gr.Tabs(selected=MAPS)
+
+    @friendly
+    def show_limit(within: Within) -> str:
+        index = handle.get().index
+        if within and isinstance(within[0], int):
+            start, stop = index.trie.find(within)  # type: ignore[arg-type]
+            return render.limit(within, stop - start, words)
+        return render.limit(within or (), len(within or ()), words)
+
+    @friendly
+    def asked(ask: Ask | None, history: History) -> tuple[Any, ...]:
+        if ask is None:
+            return (gr.skip(),) * (len(everything) + 1)
+        return *fill(ask), *_show(ask, _run(handle, ask), words, history), None
+
+    everything = [*form.fields, *answer.parts]
+    quiet: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
+    answer.cards.see_code(see_code, None, [doors.code, doors.tabs], **quiet)
+    answer.cards.see_place(see_place, None, [doors.place, doors.tabs], **quiet)
+    answer.head.open_code(see_chip, None, [doors.code, doors.tabs], **quiet)
+    doors.within.change(show_limit, doors.within, limit, **quiet)
+    limit.lift(lambda: None, None, doors.within, **quiet)
+    doors.ask.change(asked, [doors.ask, answer.history], [*everything, doors.ask], **MODEL, **PRIVATE)
 
 
 def _endpoint(handle: EngineHandle) -> None:

@@ -30,6 +30,7 @@ def call(ask: Ask) -> str:
     lines = [
         f"from gradio_client import {imports}",
         "",
+        *(["# searches everything: a limit to some candidates is the page's alone"] if ask.within else []),
         f'client = Client("{ORIGIN}")',
         "found = client.predict(",
         f"    text={ask.text!r},",
@@ -50,7 +51,10 @@ def call(ask: Ask) -> str:
 def _link(ask: Ask) -> str:
     link = to_link(ask)
     if link is None:
-        return '<p class="g-lead">A link can carry words but not a picture, so this search has none.</p>'
+        why = (
+            "A link can carry words, but no picture and no limit to some candidates, so this search has none."
+        )
+        return f'<p class="g-lead">{why}</p>'
     return (
         f'<div class="g-copy"><a class="g-link" href="{esc(link)}">{esc(link)}</a>'
         '<button type="button" data-act="copy-link">Copy link</button></div>'

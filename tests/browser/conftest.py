@@ -10,6 +10,8 @@ import gradio as gr
 import pytest
 from fake_engine import FakeEngine
 
+from genius.explain import maps
+from genius.explain.compute import explain
 from genius.ui import build_app, first_screen, theme
 from genius.ui.handle import EngineHandle
 
@@ -31,9 +33,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def engine() -> FakeEngine:
-    """A few hundred OpenMoji drawings."""
-    return FakeEngine.of_openmoji(every=12, delay=0.05)
+def engine(tmp_path_factory: pytest.TempPathFactory) -> FakeEngine:
+    """A few hundred OpenMoji drawings, with an explanation of their invented addresses."""
+    engine = FakeEngine.of_openmoji(every=12, delay=0.05)
+    engine.folder = tmp_path_factory.mktemp("collection") / "index"
+    engine.index.save(engine.folder, "fake", "openmoji")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(maps, "SMALL", 10_000)  # UMAP compiles for seconds
+        explain(engine, lambda doing, done, total: None).save(engine.folder)
+    return engine
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +83,7 @@ def visit(app: gr.Blocks, chromium: object) -> Iterator[Callable]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(60_000)  # the machine may be busy
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
         page.on("response", lambda got: complaints.append(got.url) if got.status >= 400 else None)

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
 from math import log
+from pathlib import Path
 
+import numpy as np
+
+from genius.engine import Embedded
+from genius.index import CandidateIndex
 from genius.instructions import TASKS
 from genius.schema import (
     Beam,
@@ -27,27 +31,26 @@ from genius.sources import openmoji
 from genius.sources.picture import candidates_of
 
 LEVELS = 6
+DIM = 16
 DEFAULTS = SearchOptions()
-
-
-@dataclass(frozen=True)
-class FakeIndex:
-    """The candidates, as the real index offers them."""
-
-    candidates: tuple[Candidate, ...]
 
 
 class FakeEngine:
     """`genius.engine.Engine` as the page sees it."""
 
     def __init__(self, candidates: tuple[Candidate, ...], delay: float = 0.0) -> None:
-        self.index = FakeIndex(candidates)
+        self.folder: Path | None = None
         self.notes: tuple[str, ...] = (
             "The Tux Paint stamps are not installed: apt-get install tuxpaint-stamps-default.",
         )
         self._by_id = {candidate.id: candidate for candidate in candidates}
         self._captions = {c.id.rpartition(":")[0]: c.text or "" for c in candidates if c.text}
         self._delay = delay
+        rng = np.random.default_rng(0)
+        self.codebooks = tuple(0.5**n * _unit(rng.normal(size=(256, DIM))) for n in range(LEVELS))
+        codes = np.array([self._address(candidate) for candidate in candidates])
+        vectors = _unit(sum(book[column] for book, column in zip(self.codebooks, codes.T, strict=True)))
+        self.index = CandidateIndex.build(candidates, codes, vectors, (256,) * LEVELS)
 
     @classmethod
     def of_openmoji(cls, every: int = 1, delay: float = 0.0) -> FakeEngine:
@@ -55,10 +58,26 @@ class FakeEngine:
         kept = [p for n, p in enumerate(openmoji.pictures()) if n % every == 0 or "lion" in p.text]
         return cls(tuple(candidates_of(kept, "openmoji")), delay)
 
+    def embed(self, queries: list[Query]) -> Embedded:
+        """The vector of whatever answers first."""
+        rows = [self.index.row(self.search([query])[0].hits[0].candidate.id) for query in queries]
+        vectors = self.index.vectors[rows].astype(np.float32)
+        return Embedded(vectors, vectors)
+
+    def fused(self, candidates: list[Candidate], progress: object = None) -> np.ndarray:
+        """Vectors whose codes are nearly the invented ones."""
+        return self.index.vectors[[self.index.row(candidate.id) for candidate in candidates]].astype(
+            np.float32
+        )
+
+    def within(self, candidate_ids: list[str]) -> FakeEngine:
+        """An engine of these candidates."""
+        return FakeEngine(tuple(self.candidate(candidate_id) for candidate_id in candidate_ids), self._delay)
+
     @property
     def candidates(self) -> tuple[Candidate, ...]:
         """All candidates."""
-        return self.index.candidates
+        return tuple(self._by_id.values())
 
     def candidate(self, candidate_id: str) -> Candidate:
         """The candidate with this id."""
@@ -77,10 +96,14 @@ class FakeEngine:
 
     def _answer(self, query: Query, options: SearchOptions, *, exact: bool) -> SearchResult:
         _ = query.modality  # complains about an empty query, as the real one does
-        target = options.prefix[0] if options.prefix else _wanted(query)
+        target = _wanted(query)
         wanted = set((query.text or "lion").lower().replace("?", "").split())
         scored = sorted(
-            ((self._fit(c, wanted, exact), c) for c in self._by_id.values() if target in (None, c.modality)),
+            (
+                (self._fit(c, wanted, exact), c)
+                for c in self._by_id.values()
+                if self._allowed(c, target, options.prefix)
+            ),
             key=lambda pair: (-pair[0], pair[1].id),
         )[: options.top_k]
         hits = tuple(
@@ -89,6 +112,11 @@ class FakeEngine:
         )
         timings = Timings(31.0, 0, 0, 4.2) if exact else Timings(38.4, 0.6, 214.0, 1.3 * options.rerank)
         return SearchResult(query, hits, () if exact else self._trace(hits, options.beams), timings)
+
+    def _allowed(self, candidate: Candidate, target: int | None, prefix: tuple[int, ...]) -> bool:
+        if prefix:
+            return self._address(candidate)[: len(prefix)] == prefix
+        return target in (None, candidate.modality)
 
     def _fit(self, candidate: Candidate, wanted: set[str], exact: bool) -> float:
         caption = self._captions.get(candidate.id.rpartition(":")[0], "").lower()
@@ -122,6 +150,10 @@ class FakeEngine:
 
 def _wanted(query: Query) -> int | None:
     return next((int(t.target) for t in TASKS if query.instruction in t.wordings), None)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 def _number(text: str, below: int) -> int:

@@ -17,7 +17,7 @@ def main() -> None:
     """Serve until interrupted; the port is GRADIO_SERVER_PORT."""
     engine = FakeEngine.of_openmoji(delay=0.4)
     wait = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
-    candidates = {candidate.id: candidate for candidate in engine.index.candidates}
+    candidates = {candidate.id: candidate for candidate in engine.candidates}
     path = Path(mkdtemp()) / "first_screen.json"
     first_screen.save(first_screen.make(engine), path)
 

@@ -1,0 +1,67 @@
+"""`python -m genius explain`: what the codes of an index mean, worked out once and kept beside it."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from genius.cli.common import add_bundle, print_notes, progress_bar
+from genius.schema import UserError
+
+INDEX = Path(__file__).resolve().parents[2] / "assets" / "index"
+
+
+def add(commands: Any) -> None:
+    """The command and its arguments."""
+    parser = commands.add_parser("explain", help="name the codes of an index, map it, measure it")
+    parser.add_argument(
+        "--index", type=Path, default=INDEX, metavar="FOLDER", help=f"one that `index` wrote ({INDEX})"
+    )
+    parser.add_argument(
+        "--groceries", type=Path, metavar="FOLDER", help="labelled photographs to hold the codes against, too"
+    )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="a Markdown file whose tables and figures are written anew",
+    )
+    add_bundle(parser)
+    parser.set_defaults(handle=explain)
+
+
+def explain(args: argparse.Namespace) -> None:
+    """Work it out, save it beside the index, and print the measures."""
+    from genius.index import HEADER_FILE
+
+    if not (args.index / HEADER_FILE).is_file():
+        raise UserError(
+            f"There is no index in {args.index}. Build it: python -m genius index SOURCE --out {args.index}"
+        )
+    if args.report is not None and not args.report.is_file():
+        raise UserError(f"There is no {args.report}. Name a file with marked places, such as docs/codes.md.")
+    from genius.engine import Engine
+    from genius.explain import compute, report
+
+    engine = Engine.load(args.bundle, args.index)
+    print_notes(engine.notes)
+    with ExitStack() as bars:
+        shown: dict[str, Any] = {}
+
+        def progress(doing: str, done: int, total: int) -> None:
+            if doing not in shown:
+                bars.close()
+                shown[doing] = bars.enter_context(progress_bar(doing))
+            shown[doing](done, total)
+
+        explanation = compute.explain(engine, progress)
+        if args.groceries is not None:
+            explanation = compute.with_groceries(explanation, engine, args.groceries, progress)
+    folder = explanation.save(args.index)
+    if args.report is not None:
+        report.write(args.report, explanation, engine.index)
+    print(report.tables(explanation))
+    named = sum(bool(name.text) for name in explanation.names.values())
+    print(f"{named:,} names and {len(explanation.maps)} maps are in {folder}")
