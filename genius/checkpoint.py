@@ -79,14 +79,17 @@ def load_bundle(folder: Path, device: str | torch.device | None = None) -> Bundl
     return Bundle(name, fingerprint, Encoder.load(folder / "encoder", where), fusion, quantizer, decoder)
 
 
-def save_parts(folder: Path, name: str, fusion: Fusion, quantizer: Quantizer, decoder: Decoder) -> None:
+def save_parts(
+    folder: Path, name: str, fusion: Fusion, quantizer: Quantizer, decoder: Decoder, *, half: bool = True
+) -> None:
     """Complete a bundle whose `encoder/` is already there.
 
-    Fusion and decoder are stored in half precision; codewords in full, since codes depend on them exactly.
+    Fusion and decoder are stored in half precision, unless told otherwise; codewords always in full, since
+    codes depend on them exactly.
     """
-    _save_weights(fusion, folder / "fusion.safetensors", half=True)
+    _save_weights(fusion, folder / "fusion.safetensors", half=half)
     _save_weights(quantizer, folder / "quantizer.safetensors", half=False)
-    _save_weights(decoder, folder / "decoder.safetensors", half=True)
+    _save_weights(decoder, folder / "decoder.safetensors", half=half)
     config = {
         "format": FORMAT,
         "name": name,
@@ -140,5 +143,7 @@ def _fingerprint(folder: Path) -> str:
         folder / "fusion.safetensors",
         folder / "quantizer.safetensors",
     ):
-        digest.update(path.read_bytes())
+        with path.open("rb") as file:
+            while part := file.read(2**24):
+                digest.update(part)
     return digest.hexdigest()[:16]
