@@ -50,7 +50,7 @@ def convert_genius(
         If a file is missing, damaged, swapped with another or of another network, if `out` is taken, or
         the disk is full.
     """
-    _check_free(out)
+    check_free(out)
     found = read_published(clip_sf, quantizer, decoder)
     notes = list(found.notes)
     with _aside(out, _size(found, half)) as folder:
@@ -71,7 +71,8 @@ def convert_genius(
     return done
 
 
-def _check_free(out: Path) -> None:
+def check_free(out: Path) -> None:
+    """UserError if something lies where the bundle is to go."""
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out} exists already. Name a new folder for the bundle.")
 
