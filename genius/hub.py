@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import httpx
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -34,6 +36,10 @@ INDEX_FILES = ("index.json", "ids.txt", "*.npy", "*.bin", "README.md")
 """What an index consists of; the first tells that it is one."""
 
 Kind = Literal["model", "dataset"]
+_UNREACHABLE = (
+    *(LocalEntryNotFoundError, OfflineModeIsEnabled),
+    *(ConnectionError, TimeoutError, httpx.TransportError),
+)
 _ADDRESS = re.compile(r"hub:(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
@@ -128,7 +134,7 @@ def _explained(address: HubAddress) -> Iterator[None]:
         raise UserError(
             f"There is no {address} on the hub, or it is private: check the name, or set HF_TOKEN."
         ) from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError, TimeoutError) as error:
+    except _UNREACHABLE as error:
         raise UserError(
             f"{address} is not on this machine yet and the hub cannot be reached. Connect to the network, or "
             "name a folder instead."
@@ -137,6 +143,8 @@ def _explained(address: HubAddress) -> Iterator[None]:
         raise UserError(f"{address} lacks a file: {error}") from error
     except HfHubHTTPError as error:
         raise UserError(f"The hub would not give {address}: {error}. Try again later.") from error
+    except HFValidationError as error:
+        raise UserError(f"{address} is no hub address: {error}") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
