@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import pytest
 from gradio_client import Client
 from tiny import make_tiny_pictures
 
+from genius.cli import build_parser
 from genius.cli.index import _key, code_in_parts
 from genius.engine import Coded, Engine
 from genius.index import IndexHeader
@@ -42,6 +44,16 @@ def test_the_table_lists_every_setting_and_no_other() -> None:
     assert table == [f"GENIUS_{field.name.upper()}" for field in fields(Settings)]
     for text in (README, DEPLOY, DOCKERFILE):
         assert set(re.findall(r"GENIUS_[A-Z]+", text)) <= set(table)
+
+
+def test_every_command_is_understood() -> None:
+    shell = "".join(re.findall(r"^```sh\n(.*?)^```", DEPLOY, re.MULTILINE | re.DOTALL)).replace("\\\n", "")
+    commands = [shlex.split(line) for line in shell.splitlines()]
+    ours = [words[3:] for words in commands if words[:3] == ["python", "-m", "genius"]]
+    assert len(ours) == 3 and all(build_parser().parse_args(words).handle for words in ours)
+    published = [words[2:] for words in commands if words[:2] == ["python", "tools/publish.py"]]
+    assert [words[0] for words in published] == ["bundle", "index"]
+    assert all(publish.build_parser().parse_args(words) for words in published)
 
 
 def test_the_front_matter_has_what_spaces_asks_for() -> None:

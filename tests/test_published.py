@@ -233,8 +233,8 @@ def test_first_codes_get_the_numbers_of_their_modalities(
     _, bundle = small
     moved = make_files(tmp_path)  # the same seed, the same files
     encoder = bundle.encoder
-    image = encoder.encode_images([draw(caption, 200) for caption in CAPTIONS])
-    text = encoder.encode_texts(CAPTIONS)
+    image = encoder.encode_images([convert._drawing(colour) for colour in convert._COLOURS])
+    text = encoder.encode_texts([f"A {colour} circle on a white wall." for colour in convert._COLOURS])
     nothing = torch.zeros_like(image)
     sides = [(image, nothing), (nothing, text), (image, text)]
     book = torch.zeros(3, SMALL.dim)
@@ -266,7 +266,10 @@ def swap(one: str, other: str) -> Callable[[Files], None]:
 
 
 def drop(part: str, name: str) -> Callable[[Files], None]:
-    return lambda files: files.state[part].pop(name) and None
+    def change(files: Files) -> None:
+        del files.state[part][name]
+
+    return change
 
 
 def put(part: str, name: str, value: torch.Tensor) -> Callable[[Files], None]:

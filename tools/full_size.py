@@ -25,14 +25,14 @@ from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from genius.checkpoint import load_bundle, save_parts  # noqa: E402
-from genius.decoder import Decoder, DecoderConfig  # noqa: E402
-from genius.encoder import CONFIG_FILE, WEIGHTS_FILE  # noqa: E402
-from genius.engine import Engine  # noqa: E402
-from genius.fusion import Fusion, FusionConfig  # noqa: E402
-from genius.index import CandidateIndex  # noqa: E402
-from genius.quantizer import Quantizer, QuantizerConfig  # noqa: E402
-from genius.schema import Candidate, Modality, Query  # noqa: E402
+from genius.checkpoint import load_bundle, save_parts
+from genius.decoder import Decoder, DecoderConfig
+from genius.encoder import CONFIG_FILE, WEIGHTS_FILE
+from genius.engine import Engine
+from genius.fusion import Fusion, FusionConfig
+from genius.index import CandidateIndex
+from genius.quantizer import Quantizer, QuantizerConfig
+from genius.schema import Candidate, Modality, Query
 
 LEVELS = (3, *[4096] * 8)
 

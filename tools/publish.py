@@ -27,8 +27,8 @@ KINDS: dict[str, tuple[Kind, tuple[str, ...]]] = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Stage or upload; returns the exit status."""
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -42,7 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--stage", type=Path, metavar="DIR", help="write here what would be uploaded; upload nothing"
     )
     parser.add_argument("--private", action="store_true", help="for your eyes only")
-    args = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Stage or upload; returns the exit status."""
+    args = build_parser().parse_args(arguments)
     try:
         HubAddress.parse(f"hub:{args.repo}")
         files, card = chosen_files(args.what, args.folder), card_of(args.what, args.folder, args.bundle)

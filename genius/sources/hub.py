@@ -73,7 +73,8 @@ def _write(address: HubAddress, home: Path, progress: Callable[[int, int], None]
                     place = f"{_plain(split)}/{number // _IN_A_FOLDER:04d}/{number:07d}{_suffix(data)}"
                     (aside / place).parent.mkdir(parents=True, exist_ok=True)
                     (aside / place).write_bytes(data)
-                    captions.write(json.dumps({"file": place, "text": text}) + "\n")
+                    if text:
+                        captions.write(json.dumps({"file": place, "text": text}) + "\n")
                     done += 1
                     if progress:
                         progress(done, total)
