@@ -145,26 +145,27 @@ class _Tensors:
 def _quantizers(quantizer: _Tensors, decoder: _Tensors) -> tuple[Fusion, Quantizer, tuple[str, ...]]:
     """Fusion and quantizer, and notes.
 
-    The decoder's file has its own copy of both. Where its codebooks moved on while the decoder learned, they
-    are the ones its codes mean, and the published evaluation uses them.
+    The decoder's file has its own copy of both, which are what its codes mean: codebooks may have moved on
+    while the decoder learned. The published evaluation uses that copy, and so do we.
     """
     fusion, codebooks = _fusion(quantizer, ""), _quantizer(quantizer, "")
     if "quantizer." + _TELLTALES["quantizer"] not in decoder:
         return fusion, codebooks, ()
     own_fusion, own_codebooks = _fusion(decoder, "quantizer."), _quantizer(decoder, "quantizer.")
-    if not _same(fusion, own_fusion):
-        raise UserError(
-            f"{decoder.path} was trained with another quantizer than {quantizer.path}: their fusion layers "
-            "differ. Give the two that belong together."
-        )
-    if _same(codebooks, own_codebooks):
-        return fusion, codebooks, ()
+    moved = [
+        what
+        for what, theirs, own in (("fusion", fusion, own_fusion), ("codebooks", codebooks, own_codebooks))
+        if not _same(theirs, own)
+    ]
     names = decoder.path.name, quantizer.path.name
-    note = f"The codebooks are those in {names[0]}, which moved on from {names[1]}'s in its training."
-    return fusion, own_codebooks, (note,)
+    notes = tuple(
+        f"The {what} of {names[0]} are taken: they differ from those of {names[1]}." for what in moved
+    )
+    return own_fusion, own_codebooks, notes
 
 
 def _same(one: nn.Module, other: nn.Module) -> bool:
+    """Whether all weights are equal, bit for bit."""
     theirs = other.state_dict()
     return all(
         name in theirs and torch.equal(value, theirs[name]) for name, value in one.state_dict().items()
@@ -236,8 +237,10 @@ def _decoder(file: _Tensors, codes: QuantizerConfig) -> Decoder:
 def _sizes_of(file: _Tensors, name: str, dimensions: int) -> tuple[int, ...]:
     """The sizes of a tensor that must be there and have so many dimensions."""
     shape = file.shape(name)
-    if len(shape) != dimensions:
-        raise UserError(f"{file.path}: {name} is {_by(shape)}, where {dimensions} dimensions are needed.")
+    if len(shape) != dimensions or 0 in shape:
+        raise UserError(
+            f"{file.path}: {name} is {_by(shape)}, where {dimensions} sizes are needed, none of them 0."
+        )
     return shape
 
 

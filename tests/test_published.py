@@ -210,8 +210,19 @@ def test_the_decoders_own_codebooks_are_the_ones(tmp_path: Path) -> None:
     name = "residual_rq.layers.2._codebook.embed"
     files.state["decoder"][f"quantizer.{name}"] = files.state["quantizer"][name] + 1
     found = read_published(*files.write().paths())
-    assert len(found.notes) == 1 and "moved on" in found.notes[0]
+    assert found.notes == (
+        "The codebooks of GENIUS_t5small.pth are taken: they differ from those of rq_clip_large.pth.",
+    )
     assert torch.equal(found.quantizer.codebook(2), files.state["quantizer"][name][0] + 1)
+
+
+def test_the_decoders_own_fusion_is_the_one(tmp_path: Path) -> None:
+    files = make_files(tmp_path, WORDLESS)
+    files.state["quantizer"]["encoder.output_layer.bias"] = torch.ones(16)
+    found = read_published(*files.write().paths())
+    assert len(found.notes) == 1 and found.notes[0].startswith("The fusion of GENIUS_t5small.pth")
+    own = files.state["decoder"]["quantizer.encoder.output_layer.bias"]
+    assert torch.equal(found.fusion.output.bias, own)
 
 
 def test_a_decoder_without_its_own_quantizer_takes_the_other(tmp_path: Path) -> None:
@@ -330,7 +341,6 @@ def other_clip(files: Files) -> None:
             put("quantizer", "residual_rq.layers.0._codebook.embed", torch.ones(1, 8, 16)),
             "8 codes on its first level",
         ),
-        (put("quantizer", "encoder.output_layer.bias", torch.ones(16)), "trained with another quantizer"),
         (more_codes, r"writes 30 tokens, where the quantizer's levels \(3, 16, 16, 16\) need 54"),
         (other_clip, r"clip_sf_large\.pth is 24 wide and .*rq_clip_large\.pth 16"),
     ],
