@@ -1,61 +1,72 @@
 """The web page, and the entry of the Space: opens the collection, loads the model aside, serves.
 
-GENIUS_BUNDLE and GENIUS_COLLECTION (a name, a folder of images, or an index folder) choose what is served;
-GRADIO_SERVER_NAME and GRADIO_SERVER_PORT where.
+docs/deploy.md lists the environment variables that choose what is served, and how.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
+from functools import partial
 from pathlib import Path
 
 from genius.explain.explanation import read_names
+from genius.hub import local_index
 from genius.index import HEADER_FILE, read_header
-from genius.schema import Candidate
-from genius.sources import ALL, COLLECTIONS, open_collection
-from genius.ui import build_app, first_screen, theme
+from genius.schema import Candidate, UserError
+from genius.sources import ALL, COLLECTIONS, open_collection, picture_root
+from genius.ui import api, build_app, first_screen, theme, zerogpu
 from genius.ui.handle import EngineHandle, Searcher
+from genius.ui.settings import Settings
 
 HERE = Path(__file__).parent
-BUNDLE = Path(os.environ.get("GENIUS_BUNDLE", HERE / "checkpoints" / "genius-mini"))
-COLLECTION = os.environ.get("GENIUS_COLLECTION", ALL)
 FIRST_SCREEN = HERE / "assets" / "first_screen.json"
 SHIPPED_INDEX = HERE / "assets" / "index"
 
 
-def load_engine() -> Searcher:
+def load_engine(settings: Settings) -> Searcher:
     """The engine. Imported here, in the background: torch takes seconds, and the page need not wait."""
     from genius.engine import Engine
 
-    return Engine.load(BUNDLE, COLLECTION)
+    engine: Searcher = zerogpu.lend(Engine.load(settings.bundle, settings.collection, settings.device))
+    return engine
 
 
-def known_early() -> tuple[dict[str, Candidate], list[str]]:
+def known_early(collection: str) -> tuple[dict[str, Candidate], list[str]]:
     """Candidates to show before the engine is there, and the folders that pictures are served from."""
-    folder = Path(COLLECTION).expanduser()
-    source = read_header(folder).source if (folder / HEADER_FILE).is_file() else COLLECTION
+    folder = local_index(Path(collection).expanduser())
+    source = read_header(folder).source if (folder / HEADER_FILE).is_file() else collection
     if source not in (*COLLECTIONS, ALL):
-        return {}, [str(Path(source).expanduser().resolve())]
+        return {}, [str(picture_root(source))]
     candidates = open_collection(source).candidates
     return {candidate.id: candidate for candidate in candidates}, theme.picture_folders(candidates)
 
 
-def names() -> dict[tuple[int, ...], str]:
+def names(collection: str) -> dict[tuple[int, ...], str]:
     """Names of codes, known before the model is."""
-    return read_names(SHIPPED_INDEX if COLLECTION in (*COLLECTIONS, ALL) else Path(COLLECTION).expanduser())
+    shipped = collection in (*COLLECTIONS, ALL)
+    return read_names(SHIPPED_INDEX if shipped else local_index(Path(collection).expanduser()))
 
 
 def main() -> None:
     """Serve until stopped."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    candidates, folders = known_early()
-    handle = EngineHandle(load_engine, candidates)
-    page = build_app(handle, first_screen.load(FIRST_SCREEN, candidates), names())
-    page.launch(prevent_thread_lock=True, **theme.launch_options(folders))
+    settings = Settings.read(os.environ)
+    api.check(settings)
+    candidates, folders = known_early(settings.collection)
+    load = partial(load_engine, settings)
+    if zerogpu.on_zero_gpu():  # which takes note of what is on the GPU when the page is launched
+        load = partial(lambda engine: engine, load())
+    handle = EngineHandle(load, candidates)
+    page = build_app(handle, first_screen.load(FIRST_SCREEN, candidates), names(settings.collection))
+    page.launch(prevent_thread_lock=True, mcp_server=settings.mcp, **theme.launch_options(folders))
     handle.start()  # only now: loading keeps the processor busy, and the page comes first
     page.block_thread()
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"genius: {error}")

@@ -24,6 +24,7 @@ from torch import nn
 from genius.decoder import Decoder, DecoderConfig
 from genius.encoder import WEIGHTS_FILE, Encoder
 from genius.fusion import Fusion, FusionConfig
+from genius.hub import local_bundle
 from genius.quantizer import Quantizer, QuantizerConfig
 from genius.schema import UserError
 
@@ -45,23 +46,44 @@ class Bundle:
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:
-    """The given device, or the best there is: cuda, mps or cpu."""
+    """The given device, or the best there is: cuda, mps or cpu; UserError if the given one is not there."""
     if device is not None:
-        return torch.device(device)
+        return _checked(device)
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def load_bundle(folder: Path, device: str | torch.device | None = None) -> Bundle:
-    """Open a bundle.
+def _checked(name: str | torch.device) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).split(". ")[0].splitlines()[0]
+        raise UserError(
+            f"The device {str(name)!r} cannot be used ({reason}). Choose cuda, mps or cpu."
+        ) from error
+    return device
+
+
+def pick_dtype(device: torch.device) -> torch.dtype:
+    """Half precision on an accelerator, single on a processor."""
+    return torch.float32 if device.type == "cpu" else torch.float16
+
+
+def load_bundle(folder: str | Path, device: str | torch.device | None = None) -> Bundle:
+    """Open a bundle in a folder, or on the hub (`hub:owner/name[@revision]`).
+
+    On an accelerator the encoder, where nearly all the work is, runs in half precision; codes and
+    probabilities are computed in single precision everywhere, since they decide between near equals.
 
     Raises
     ------
     UserError
-        If a file is missing, damaged or does not fit config.json; the message names the file.
+        If a file is missing, damaged or does not fit config.json, or the hub is out of reach; the message
+        names it.
     """
-    folder = Path(folder)
+    folder = local_bundle(folder)
     where = pick_device(device)
     config = _read_config(folder)
     try:
@@ -76,17 +98,21 @@ def load_bundle(folder: Path, device: str | torch.device | None = None) -> Bundl
     for module, part in ((fusion, "fusion"), (quantizer, "quantizer"), (decoder, "decoder")):
         _load_weights(module, folder / f"{part}.safetensors")
         module.to(where).eval()
-    return Bundle(name, fingerprint, Encoder.load(folder / "encoder", where), fusion, quantizer, decoder)
+    encoder = Encoder.load(folder / "encoder", where, pick_dtype(where))
+    return Bundle(name, fingerprint, encoder, fusion, quantizer, decoder)
 
 
-def save_parts(folder: Path, name: str, fusion: Fusion, quantizer: Quantizer, decoder: Decoder) -> None:
+def save_parts(
+    folder: Path, name: str, fusion: Fusion, quantizer: Quantizer, decoder: Decoder, *, half: bool = True
+) -> None:
     """Complete a bundle whose `encoder/` is already there.
 
-    Fusion and decoder are stored in half precision; codewords in full, since codes depend on them exactly.
+    Fusion and decoder are stored in half precision, unless told otherwise; codewords always in full, since
+    codes depend on them exactly.
     """
-    _save_weights(fusion, folder / "fusion.safetensors", half=True)
+    _save_weights(fusion, folder / "fusion.safetensors", half=half)
     _save_weights(quantizer, folder / "quantizer.safetensors", half=False)
-    _save_weights(decoder, folder / "decoder.safetensors", half=True)
+    _save_weights(decoder, folder / "decoder.safetensors", half=half)
     config = {
         "format": FORMAT,
         "name": name,
@@ -140,5 +166,7 @@ def _fingerprint(folder: Path) -> str:
         folder / "fusion.safetensors",
         folder / "quantizer.safetensors",
     ):
-        digest.update(path.read_bytes())
+        with path.open("rb") as file:
+            while part := file.read(2**24):
+                digest.update(part)
     return digest.hexdigest()[:16]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +13,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from genius.beam import BeamResult, beam_search
 from genius.checkpoint import Bundle, load_bundle
 from genius.encoder import Features, batches
+from genius.hub import local_index
 from genius.images import open_image
 from genius.index import HEADER_FILE, CandidateIndex, read_header
 from genius.instructions import format_text, instructed_text
@@ -23,6 +27,7 @@ from genius.schema import Candidate, Hit, Query, SearchOptions, SearchResult, Ti
 from genius.sources import ALL, COLLECTIONS, Collection, open_collection
 
 MINUS = 0.5  # how much of the `minus` text's feature is taken from the query's
+READERS = min(8, os.cpu_count() or 1)  # threads that read pictures; decoding lets others work
 SHIPPED_INDEX = Path(__file__).resolve().parent.parent / "assets" / "index"
 
 DEFAULTS = SearchOptions()
@@ -65,23 +70,23 @@ class Engine:
     @classmethod
     def load(
         cls,
-        bundle: Path,
+        bundle: str | Path,
         collection: str | Path = ALL,
         device: str | torch.device | None = None,
         progress: Progress | None = None,
     ) -> Engine:
-        """Open a bundle and a collection: a name, a folder of images, or a folder that `genius index` wrote.
+        """Open a bundle and a collection: what `open_collection` opens, or a folder `genius index` wrote.
 
-        The shipped collections come with an index; a folder of images is encoded now, which `progress`
-        (done, all) follows.
+        Bundle and index may lie on the hub (`hub:owner/name[@revision]`). The shipped collections come with
+        an index; another collection is encoded now, which `progress` (done, all) follows.
 
         Raises
         ------
         UserError
             If the bundle, the collection or its index cannot be opened.
         """
-        model = load_bundle(Path(bundle), device)
-        folder = Path(collection)
+        model = load_bundle(bundle, device)
+        folder = local_index(collection)
         if (folder / HEADER_FILE).is_file():
             source = read_header(folder).source
             return cls._with_index(model, folder, open_collection(source), source)
@@ -196,6 +201,13 @@ class Engine:
         chosen = {candidate_id: self.candidate(candidate_id) for candidate_id in candidate_ids}
         return Engine(self.bundle, self.index.restricted(chosen), self.notes)
 
+    @torch.inference_mode()
+    def address(self, queries: Sequence[Query]) -> Coded:
+        """Codes and vectors of queries: where they would be filed if they were candidates."""
+        features = self.encode(queries)
+        codes = self.bundle.quantizer.encode(self.fuse(features))
+        return Coded(codes.cpu().numpy(), features.embedding().cpu().numpy())
+
     def add(self, candidates: Sequence[Candidate], progress: Progress | None = None) -> None:
         """Encode, quantize and file new candidates."""
         if not candidates:
@@ -205,17 +217,22 @@ class Engine:
 
     @torch.inference_mode()
     def features(
-        self, candidates: Sequence[Candidate], progress: Progress | None = None, batch: int = 32
+        self, candidates: Sequence[Candidate], progress: Progress | None = None, batch: int | None = None
     ) -> Features:
-        """Encoder features of candidates; every distinct picture and text is encoded once."""
+        """Encoder features of candidates; every distinct picture and text is encoded once.
+
+        While one batch is encoded, the next one's pictures are read from disk.
+        """
         encoder = self.bundle.encoder
+        batch = batch or (32 if encoder.device.type == "cpu" else 128)
         paths = list(dict.fromkeys(c.image for c in candidates if c.image is not None))
         texts = sorted({format_text(c.text) for c in candidates if c.text}, key=len)
         total, done = len(paths) + len(texts), 0
         image_rows = torch.zeros(len(paths), encoder.dim, device=encoder.device)
         text_rows = torch.zeros(len(texts), encoder.dim, device=encoder.device)
-        for part in batches(len(paths), batch):
-            image_rows[part] = encoder.encode_images([open_image(path) for path in paths[part]])
+        parts = list(batches(len(paths), batch))
+        for part, images in zip(parts, _read_ahead([paths[part] for part in parts]), strict=True):
+            image_rows[part] = encoder.encode_images(images)
             done = _report(progress, done + part.stop - part.start, total)
         for part in batches(len(texts), 8 * batch):
             text_rows[part] = encoder.encode_texts(texts[part])
@@ -224,7 +241,7 @@ class Engine:
 
     @torch.inference_mode()
     def code(
-        self, candidates: Sequence[Candidate], progress: Progress | None = None, batch: int = 32
+        self, candidates: Sequence[Candidate], progress: Progress | None = None, batch: int | None = None
     ) -> Coded:
         """Codes and re-ranking vectors of candidates."""
         features = self.features(candidates, progress, batch)
@@ -279,6 +296,17 @@ def _gather(
     image[has_image] = images[[path_row[c.image] for c in candidates if c.image is not None]]
     text[has_text] = words[[text_row[format_text(c.text)] for c in candidates if c.text]]
     return Features(image, text, has_image, has_text)
+
+
+def _read_ahead(batches: Sequence[Sequence[Path]]) -> Iterator[list[Image.Image]]:
+    """The pictures of each batch; those of the next are read meanwhile."""
+    with ThreadPoolExecutor(READERS) as pool:
+        coming = [pool.submit(open_image, path) for path in batches[0]] if batches else []
+        for place in range(len(batches)):
+            ready = coming
+            following = batches[place + 1] if place + 1 < len(batches) else ()
+            coming = [pool.submit(open_image, path) for path in following]
+            yield [future.result() for future in ready]
 
 
 def _shipped_fingerprint() -> str | None:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import CAPTIONS, DIM, LEVELS, draw, make_tiny_parts, round_to_half
 
-from genius.checkpoint import CONFIG_FILE, Bundle, load_bundle, pick_device, save_parts
+from genius.checkpoint import CONFIG_FILE, Bundle, load_bundle, pick_device, pick_dtype, save_parts
 from genius.encoder import WEIGHTS_FILE, Encoder
 from genius.fusion import Fusion, FusionConfig
 from genius.schema import UserError
@@ -109,6 +109,14 @@ def test_devices() -> None:
     assert pick_device("meta") == torch.device("meta")
     assert pick_device() == pick_device(None)
     assert pick_device().type in ("cpu", "cuda", "mps")
+    for name in ("toaster", "cpu:x") + (() if torch.cuda.is_available() else ("cuda",)):
+        with pytest.raises(UserError, match=rf"The device '{name}' cannot be used .*Choose cuda, mps or cpu"):
+            pick_device(name)
+
+
+def test_half_precision_on_accelerators_only() -> None:
+    kinds = {kind: pick_dtype(torch.device(kind)) for kind in ("cpu", "cuda", "mps")}
+    assert kinds == {"cpu": torch.float32, "cuda": torch.float16, "mps": torch.float16}
 
 
 def truncated(path: Path) -> None:

@@ -58,6 +58,16 @@ def test_images_equal_open_clip(encoder: Encoder, oracle: tuple) -> None:
     torch.testing.assert_close(encoder.encode_images(images), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_lower_precision_comes_close_and_gives_single_precision(encoder: Encoder, folder: Path) -> None:
+    low = Encoder.load(folder, "cpu", torch.bfloat16)  # half precision is for accelerators
+    assert low.dtype is torch.bfloat16
+    images = [draw(caption) for caption in CAPTIONS[:4]]
+    ours, exact = low.encode(images, TEXTS), encoder.encode(images, TEXTS)
+    for close, to in ((ours.image, exact.image), (ours.text, exact.text)):
+        assert close.dtype is torch.float32
+        assert torch.nn.functional.cosine_similarity(close, to).min() > 0.99
+
+
 def test_a_text_has_the_same_features_alone_and_among_longer_ones(encoder: Encoder) -> None:
     assert encoder.tokenize([TEXTS[0]]).shape[1] < encoder.tokenize(TEXTS).shape[1]
     together = encoder.encode_texts(TEXTS)

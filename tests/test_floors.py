@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[1]
 HOUSE = ROOT / "genius"
 FLOORS = (
     {"schema", "instructions", "images"},
-    {"encoder", "fusion", "quantizer", "decoder", "trie"},
-    {"beam", "index", "checkpoint", "report"},
-    {"engine", "explain", "sources", "training"},
+    {"encoder", "fusion", "quantizer", "decoder", "trie", "foreign", "hub"},
+    {"beam", "index", "checkpoint", "published", "report"},
+    {"engine", "explain", "sources", "training", "convert"},
     {"cli", "ui"},
     {"__init__", "__main__", "app"},
 )

@@ -10,10 +10,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from genius.cli import explain, index, search, train
+from genius.cli import convert, explain, index, search, train
 from genius.schema import UserError
 
-COMMANDS = (search, index, explain, train)
+COMMANDS = (search, index, explain, train, convert)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

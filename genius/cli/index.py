@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import os
+import shutil
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from genius.cli.common import add_bundle, check_free, print_notes, progress_bar
-from genius.sources import ALL, COLLECTIONS, open_collection
+from genius.schema import Candidate
+from genius.sources import ALL, COLLECTIONS, open_collection, source_name
+
+if TYPE_CHECKING:
+    from genius.engine import Engine, Progress
+
+PART = 2048
+"""How many candidates are encoded between two savings."""
 
 
 def add(commands: Any) -> None:
     """The command and its arguments."""
-    parser = commands.add_parser("index", help="encode a collection once, to search it at once later")
+    parser = commands.add_parser(
+        "index",
+        help="encode a collection once, to search it at once later",
+        description="Goes on where it stopped when the same command is given again.",
+    )
     parser.add_argument(
-        "source", metavar="SOURCE", help=f"{', '.join((*COLLECTIONS, ALL))}, or a folder of images"
+        "source",
+        metavar="SOURCE",
+        help=f"{', '.join((*COLLECTIONS, ALL))}, a folder of images, an M-BEIR pool (.jsonl), hub:owner/name",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the index goes")
     add_bundle(parser)
@@ -32,12 +53,58 @@ def index(args: argparse.Namespace) -> None:
     from genius.index import CandidateIndex
 
     bundle = load_bundle(args.bundle)
-    empty = CandidateIndex.empty(bundle.quantizer.config.levels, bundle.encoder.dim)
-    engine = Engine(bundle, empty, found.notes)
+    levels = bundle.quantizer.config.levels
+    engine = Engine(bundle, CandidateIndex.empty(levels, bundle.encoder.dim), found.notes)
+    parts = args.out.with_name(args.out.name + ".parts")
     with progress_bar("reading pictures and texts") as progress:
-        engine.add(found.candidates, progress)
-    named = args.source in (*COLLECTIONS, ALL)
-    source = args.source if named else str(Path(args.source).expanduser().resolve())
-    engine.index.save(args.out, bundle.fingerprint, source)
-    unique = engine.index.trie.unique_ids
-    print(f"{len(engine.index):,} candidates with {unique:,} addresses are in {args.out}")
+        codes, vectors = code_in_parts(engine, found.candidates, parts, progress)
+    done = CandidateIndex.build(found.candidates, codes, vectors, levels)
+    done.save(args.out, bundle.fingerprint, source_name(args.source))
+    shutil.rmtree(parts)
+    print(f"{len(done):,} candidates with {done.trie.unique_ids:,} addresses are in {args.out}")
+
+
+def code_in_parts(
+    engine: Engine, candidates: Sequence[Candidate], parts: Path, progress: Progress
+) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
+    """Codes [n, M] and vectors [n, d] of candidates. Finished parts are kept in a folder, and found there."""
+    parts.mkdir(parents=True, exist_ok=True)
+    codes, vectors = [], []
+    for start in range(0, len(candidates), PART):
+        part = candidates[start : start + PART]
+        path = parts / f"{_key(engine.bundle.fingerprint, part)}.npz"
+        kept = _kept(path)
+        if kept is None:
+
+            def within(done: int, total: int, start: int = start, size: int = len(part)) -> None:
+                progress(start + size * done // total, len(candidates))
+
+            coded = engine.code(part, within)
+            kept = coded.codes, coded.vectors.astype(np.float16)
+            aside = path.with_suffix(".tmp.npz")
+            np.savez(aside, codes=kept[0], vectors=kept[1])
+            os.replace(aside, path)
+        progress(start + len(part), len(candidates))
+        codes.append(kept[0])
+        vectors.append(kept[1])
+    return np.concatenate(codes), np.concatenate(vectors)
+
+
+def _kept(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float16]] | None:
+    """A part saved earlier; none if there is none, or it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            return saved["codes"], saved["vectors"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _key(fingerprint: str, part: Sequence[Candidate]) -> str:
+    """Names what a part's codes depend on: the model, and every picture and text in it."""
+    digest = hashlib.sha256(fingerprint.encode())
+    for candidate in part:
+        digest.update(repr((candidate.id, candidate.text, str(candidate.image))).encode())
+        if candidate.image is not None:
+            status = candidate.image.stat()
+            digest.update(repr((status.st_size, status.st_mtime_ns)).encode())
+    return digest.hexdigest()[:32]

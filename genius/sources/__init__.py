@@ -1,4 +1,4 @@
-"""Where candidates come from: the collections that packages bring, and folders of a person's own images."""
+"""Where candidates come from: the collections that packages bring, a person's own images, M-BEIR, the hub."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from genius.hub import HubAddress, is_hub
 from genius.schema import Candidate, UserError
-from genius.sources import clipart, folder, openmoji, stamps
+from genius.sources import clipart, folder, hub, mbeir, openmoji, stamps
 from genius.sources.picture import Picture, candidates_of
 
-__all__ = ["ALL", "COLLECTIONS", "Collection", "Picture", "candidates_of", "load_pictures", "open_collection"]
+__all__ = [
+    *("ALL", "COLLECTIONS", "Collection", "Picture", "candidates_of"),
+    *("load_pictures", "open_collection", "picture_root", "source_name"),
+]
 
 ALL = "all"
 """Name of all installed collections together."""
@@ -45,14 +49,15 @@ def load_pictures(name: str) -> list[Picture]:
 def open_collection(
     name_or_folder: str | Path, progress: Callable[[int, int], None] | None = None
 ) -> Collection:
-    """Open a collection by its name ("all" for those installed), or a folder of images.
+    """Open a collection by its name ("all" for those installed), or one of a person's own.
 
     Parameters
     ----------
     name_or_folder
-        One of `COLLECTIONS`, `ALL`, or a path; a name wins over a folder of that name.
+        One of `COLLECTIONS`, `ALL`, a folder of images, a candidate pool of M-BEIR (`.jsonl`), or a data set
+        on the hub (`hub:owner/name[@revision]`); a name wins over a folder of that name.
     progress
-        For a folder: called with the number of images looked at so far and the number of all.
+        Called with how much has been looked at so far and how much there is.
 
     Raises
     ------
@@ -67,13 +72,35 @@ def open_collection(
         if not candidates:
             raise UserError(f"The collection {name} is not installed. Install it with: {_HOW_TO_GET[name]}")
         return Collection(name, tuple(candidates))
+    if is_hub(name):
+        address = HubAddress.parse(name)
+        title = address.repo.replace("/", "--")
+        found, notes = hub.pictures(address, progress)
+        return Collection(title, tuple(candidates_of(found, title)), notes)
     path = Path(name_or_folder).expanduser()
+    if path.suffix == mbeir.SUFFIX:
+        candidates, notes = mbeir.candidates(path, progress)
+        return Collection(path.stem, tuple(candidates), notes)
     if not path.is_dir():
         names = ", ".join((*COLLECTIONS, ALL))
         raise UserError(f"There is no collection or folder {name!r}. Use one of {names}, or a folder's path.")
     title = path.resolve().name or "folder"
     found, notes = folder.pictures(path, progress)
     return Collection(title, tuple(candidates_of(found, title)), notes)
+
+
+def source_name(name_or_folder: str | Path) -> str:
+    """What an index notes as its source: a name or hub address as it is, a path in full."""
+    name = str(name_or_folder)
+    return name if name in (*COLLECTIONS, ALL) or is_hub(name) else str(Path(name).expanduser().resolve())
+
+
+def picture_root(name_or_folder: str | Path) -> Path:
+    """The folder below which the pictures of a person's own collection lie."""
+    if is_hub(name_or_folder):
+        return hub.picture_root(HubAddress.parse(str(name_or_folder)))
+    path = Path(name_or_folder).expanduser()
+    return mbeir.picture_root(path) if path.suffix == mbeir.SUFFIX else path.resolve()
 
 
 def _open_all() -> Collection:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import gradio as gr
 
 from genius.schema import SearchResult, UserError
-from genius.ui import browser, maps, render, search, speed, theme
+from genius.ui import api, browser, maps, render, search, speed, theme
 from genius.ui.doors import BROWSER, MAPS, SEARCH, SPEED, Doors
 from genius.ui.explorer import Explorer
 from genius.ui.handle import EngineHandle
@@ -40,6 +40,7 @@ def build_app(
                 maps.build(maps_tab, explorer, words, doors, answer.shown)
             with gr.Tab("Speed", id=SPEED) as speed_tab:
                 speed.build(speed_tab, engine_handle, answer.history)
+        api.build(engine_handle, lambda prefix: words.names.get(prefix, ""), search.friendly)
         notes = theme.html("", "notes")
         theme.html(theme.CREDITS, "credits")
         page.load(

@@ -1,0 +1,60 @@
+"""Hugging Face's ZeroGPU lends a GPU to one function at a time, in a process of its own.
+
+So whatever needs the model goes through one function at module level: what it is given and returns is copied
+between processes, and nothing it changes is kept. Elsewhere this file does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import Any, Protocol
+
+SECONDS = 15
+"""For how long the GPU is asked for; a search takes well under one second, waking up a few."""
+
+BORROWERS = frozenset({"search", "exact_search", "address", "code", "embed", "fused"})
+"""The engine's methods that run the model; they return what can be copied, nothing that lies on a GPU."""
+
+_engines: list[Any] = []  # the one engine, where the process that borrows the GPU finds it
+
+
+class _Wrapper(Protocol):
+    def __call__(self, function: Callable[..., Any], /) -> Callable[..., Any]: ...
+
+
+def on_zero_gpu() -> bool:
+    """Whether this process runs on ZeroGPU hardware."""
+    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "true")
+
+
+def _gpu() -> _Wrapper:
+    """`spaces.GPU` on ZeroGPU; elsewhere nothing."""
+    if on_zero_gpu():
+        wrapper: _Wrapper = import_module("spaces").GPU(duration=SECONDS)
+        return wrapper
+    return lambda function: function
+
+
+@_gpu()
+def run(method: str, *arguments: Any) -> Any:
+    """Call a method of the engine; only this is done on the borrowed GPU."""
+    return getattr(_engines[0], method)(*arguments)
+
+
+class Borrowing:
+    """The engine as the page sees it: what needs the model borrows the GPU, the rest does not."""
+
+    def __init__(self, engine: Any) -> None:
+        _engines[:] = [engine]
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return partial(run, name) if name in BORROWERS else getattr(self._engine, name)
+
+
+def lend(engine: Any) -> Any:
+    """The engine to give to the page: on ZeroGPU one that borrows the GPU, elsewhere the engine itself."""
+    return Borrowing(engine) if on_zero_gpu() else engine
