@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genius import trie as trie_module
 from genius.schema import UserError
 from genius.trie import FILE, CodeTrie
+from genius.trie import trie as trie_module
 
 SHAPES = {
     "mini": (3, 4, 4, 4),
