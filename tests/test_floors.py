@@ -17,7 +17,7 @@ FLOORS = (
     {"schema", "instructions", "images"},
     {"encoder", "fusion", "quantizer", "decoder", "trie"},
     {"beam", "index", "checkpoint", "report"},
-    {"engine", "sources", "training"},
+    {"engine", "sources", "training", "benchmark"},
     {"cli", "ui"},
     {"__init__", "__main__", "app"},
 )
@@ -27,6 +27,7 @@ ALONGSIDE = {
     ("instructions", "schema"),
     ("engine", "sources"),
     ("training", "sources"),
+    ("benchmark", "engine"),
 }
 """Who may import whom on the same floor."""
 

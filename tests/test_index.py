@@ -324,7 +324,7 @@ def test_a_header_that_makes_no_sense_is_refused(tmp_path: Path, header: object)
 def test_another_format_is_refused(tmp_path: Path) -> None:
     header = {"fingerprint": "m", "source": "pets", "count": 1, "format": 99}
     (tmp_path / HEADER_FILE).write_text(json.dumps(header))
-    with pytest.raises(UserError, match=r"index\.json has format 99, not 1.*genius index pets"):
+    with pytest.raises(UserError, match=r"index\.json has format 99, not 2.*genius index pets"):
         read_header(tmp_path)
 
 

@@ -10,10 +10,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from genius.cli import index, search, train
+from genius.cli import benchmark, index, search, train
 from genius.schema import UserError
 
-COMMANDS = (search, index, train)
+COMMANDS = (search, index, train, benchmark)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,8 +2,8 @@
 
 What is fused: norm weights into the maps that follow them; query, key and value maps into one; and, once per
 query, the cross-attention's query map into the prefixes' keys and its output map into their values, so that
-reading N prefixes costs two products of heads·N columns. Products run in the weights' own number type; what is
-carried from layer to layer stays in single precision.
+reading N prefixes costs two products of heads·N columns. Products run in the weights' own number type; what
+is carried from layer to layer stays in single precision.
 """
 
 from __future__ import annotations
@@ -59,13 +59,11 @@ class FusedBlock:
         )
 
     def memory(self, prefixes: Tensor) -> tuple[Tensor, Tensor]:
-        """Normed prefixes [B, N, width] → what turns x into scores [B, width, heads N], and shares of
-        attention into what is read [B, heads N, width]."""
+        """What reads prefixes [B, N, width]: keys and values, both [B, heads N, width]."""
         heads = (self.ask.shape[0], -1)
-        keys = F.linear(prefixes, self.keys).unflatten(-1, heads)
-        values = F.linear(prefixes, self.values).unflatten(-1, heads)
-        scores = torch.einsum("bnhk,hkd->bdhn", keys, self.ask)
-        return scores.flatten(2), torch.einsum("bnhk,hkd->bhnd", values, self.tell).flatten(1, 2)
+        keys = F.linear(prefixes, self.keys).unflatten(-1, heads).transpose(1, 2) @ self.ask
+        values = F.linear(prefixes, self.values).unflatten(-1, heads).transpose(1, 2) @ self.tell
+        return keys.flatten(1, 2), values.flatten(1, 2)
 
     def forward(self, x: Tensor, cache: Tensor, memory: tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
         """x [B, W, R, width]: R more places of B·W beams; see `FusedT5.forward`."""
@@ -83,10 +81,10 @@ class FusedBlock:
         x = x + F.linear(F.linear(_normed(x, self.qkv.dtype), self.up).relu_(), self.down)
         return x.view(batch, width, places, size)
 
-    def _read(self, x: Tensor, scores: Tensor, values: Tensor) -> Tensor:
+    def _read(self, x: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """x [B, L, width] reads its query's prefixes."""
-        shares = (x @ scores).float().unflatten(-1, (self.ask.shape[0], -1)).softmax(-1)
-        return shares.flatten(2).to(values.dtype) @ values
+        scores = (x @ keys.transpose(1, 2)).float().unflatten(-1, (self.ask.shape[0], -1))
+        return scores.softmax(-1).flatten(2).to(values.dtype) @ values
 
 
 def _attend(q: Tensor, cache: Tensor, bias: Tensor) -> Tensor:
@@ -104,7 +102,7 @@ class Beams:
     """What the network remembers of the beams of B queries.
 
     memory : per layer, what reads the queries' prefixes.
-    cache : per layer, keys and values of all places of the beams so far [length, 2, beams, heads, head_width].
+    cache : per layer, keys and values of the beams so far [length, 2, beams, heads, head_width].
     order : which of these go on [B, W], some perhaps several times; the cache follows with the next place.
     """
 

@@ -10,8 +10,6 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from genius.schema import UserError
-
 FILE = "trie.bin"
 FORMAT = (1, 0)  # of the .npy header before each array
 
@@ -28,19 +26,14 @@ def write(folder: Path, arrays: Sequence[NDArray]) -> None:
     os.replace(aside, folder / FILE)
 
 
-def read(folder: Path) -> list[NDArray]:
-    """Map the arrays of a folder's file; what they hold is read when it is needed.
+def read(path: Path) -> list[NDArray]:
+    """Map the arrays of a file; what they hold is read when it is needed.
 
     Raises
     ------
-    UserError
-        If there is no such file.
     ValueError, OSError, EOFError, TypeError
         If it is damaged.
     """
-    path = folder / FILE
-    if not path.is_file():
-        raise UserError(f"There is no index at {path}; build it first.")
     arrays = []
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)

@@ -17,15 +17,15 @@ BLOCK = 1 << 20  # IDs packed or compared at once, so that what is needed in bet
 class Packing:
     """Where the code of each level lies in an ID: one after the other, without gaps, first level first.
 
-    The first level is left out, since the trie knows where each of its few codes begins. The usual 3 + 8 x 4096
-    codes take 12 bytes.
+    The first level is left out, since the trie knows where each of its few codes begins. The usual
+    3 + 8 x 4096 codes take 12 bytes.
     """
 
     def __init__(self, levels: tuple[int, ...]) -> None:
         self.levels = tuple(int(size) for size in levels)
         if not 1 <= len(levels) <= MOST_LEVELS or not all(1 <= size <= MOST_CODES for size in self.levels):
             raise UserError(
-                f"Semantic IDs need 1 to {MOST_LEVELS} levels of 1 to {MOST_CODES:,} codes each, not {levels}."
+                f"Semantic IDs need 1 to {MOST_LEVELS} levels of 1 to {MOST_CODES:,} codes, not {levels}."
             )
         bits = [0, *((size - 1).bit_length() for size in self.levels[1:])]
         self._ends = np.cumsum(bits).tolist()

@@ -55,10 +55,7 @@ class CodeTrie:
     def __init__(
         self, matrix: Matrix, nodes: NDArray[np.int64], starts: Sequence[NDArray[np.uint32]]
     ) -> None:
-        """Parts of a finished trie; `CodeTrie.build` makes one from unsorted codes.
-
-        nodes [M] counts the nodes of each level; starts holds M lists of where they start, empty if not listed.
-        """
+        """nodes [M] counts each level's nodes; starts, M lists, says where they start, if they are few."""
         self.levels = matrix.packing.levels
         self._matrix = matrix
         self._nodes = nodes
@@ -214,7 +211,9 @@ class CodeTrie:
         before, after = np.unique(before[before < len(self)]), np.unique(after[after < len(matrix)])
         levels, depth = len(self.levels), matrix.depths(after)
         nodes = self._nodes - _starting(self._matrix.depths(before), levels) + _starting(depth, levels)
-        whole = [len(listed) > 0 or count == 0 for listed, count in zip(self._starts, self._nodes, strict=True)]
+        whole = [
+            len(listed) > 0 or count == 0 for listed, count in zip(self._starts, self._nodes, strict=True)
+        ]
         self._matrix, self._nodes = matrix, nodes
         if (self._few() > whole).any():  # a level has come to have few for so many lines
             self._list_all()
@@ -243,16 +242,15 @@ class CodeTrie:
         UserError
             If there is no trie in the folder, or it is damaged.
         """
+        path = Path(folder) / files.FILE
+        if not path.is_file():
+            raise UserError(f"There is no index at {path}; build it first.")
         try:
-            levels, ids, rows, first, nodes, *starts = files.read(Path(folder))
+            levels, ids, rows, first, nodes, *starts = files.read(path)
             packing = Packing(tuple(levels.tolist()))
             _check_parts(packing, ids, rows, first, nodes, starts)
         except (ValueError, OSError, EOFError, TypeError) as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(
-                f"The index at {Path(folder) / files.FILE} is damaged ({error}); build it again."
-            ) from error
+            raise UserError(f"The index at {path} is damaged ({error}); build it again.") from error
         return cls(Matrix(packing, ids, rows, first), nodes, starts)
 
 
