@@ -153,7 +153,7 @@ def test_steps_follow_a_change_of_weights(change: str) -> None:
 
 @torch.no_grad()
 def test_half_precision_steps_stay_near() -> None:
-    """Rounding weights to 8 bits moves log-probabilities a little; a wrong number type would move them far."""
+    """Rounded weights move log-probabilities a little; a mistake between number types would move them far."""
     decoder = tiny()
     z, codes = sample(decoder, 4)
     expected = decoder.log_probs(z, codes)
