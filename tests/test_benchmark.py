@@ -55,7 +55,7 @@ def test_decode_says_so_when_results_differ(worse: Agreement) -> None:
 
 
 def test_operations_are_those_of_a_search() -> None:
-    """Torch counts the same products, and with them attention among a beam's few codes, which we leave out."""
+    """Torch counts the same products, and the small ones of attention among a beam's codes, left out here."""
     levels, width = (3, 64, 64, 64, 64), 20
     config = DecoderConfig(
         levels, 32, width=64, layers=2, heads=4, head_width=16, feed_forward=128, prefixes=8
