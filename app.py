@@ -13,7 +13,7 @@ from pathlib import Path
 
 from genius.explain.explanation import read_names
 from genius.hub import local_index
-from genius.index import HEADER_FILE, read_header
+from genius.index import is_index, read_header
 from genius.schema import Candidate, UserError
 from genius.sources import ALL, COLLECTIONS, open_collection, picture_root
 from genius.ui import api, build_app, first_screen, theme, zerogpu
@@ -36,7 +36,7 @@ def load_engine(settings: Settings) -> Searcher:
 def known_early(collection: str) -> tuple[dict[str, Candidate], list[str]]:
     """Candidates to show before the engine is there, and the folders that pictures are served from."""
     folder = local_index(Path(collection).expanduser())
-    source = read_header(folder).source if (folder / HEADER_FILE).is_file() else collection
+    source = read_header(folder).source if is_index(folder) else collection
     if source not in (*COLLECTIONS, ALL):
         return {}, [str(picture_root(source))]
     candidates = open_collection(source).candidates

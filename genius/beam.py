@@ -22,7 +22,7 @@ class BeamResult:
     """The semantic IDs found for one query, best first.
 
     codes [b, M]; log_probs [b]; starts, stops [b]: the span of each ID's candidates in the trie;
-    trace: what happened at each level.
+    trace: what happened at each level that was written.
     """
 
     codes: NDArray[np.int64]
@@ -93,6 +93,29 @@ class _Beams:
         starts, stops = (np.where(void, 0, ends[child]) for ends in (children.start, children.stop))
         return _Beams(codes, np.where(void, -np.inf, values), parents, starts, stops, considered)
 
+    def settled(self, trie: CodeTrie) -> bool:
+        """Whether nothing is left to decide: each beam has one ID below it, so that all will be found."""
+        return trie.one_id(self.starts.ravel(), self.stops.ravel())
+
+    def ids(self, trie: CodeTrie) -> NDArray[np.int64]:
+        """The first whole ID of each beam [B, W, M]; 0 in void beams."""
+        void = self.starts == self.stops
+        found = trie.codes(np.where(void, 0, self.starts).ravel()).reshape(*void.shape, -1)
+        return np.where(void[..., None], 0, found)
+
+    def continued(self, codes: NDArray[np.int64], log_probs: NDArray[np.float32]) -> _Beams:
+        """Every beam with the only code that can follow, codes and their log_probs [B, W]; best first."""
+        scores = self.log_probs + log_probs
+        order = np.argsort(-scores, axis=1, kind="stable")  # void beams stay last
+
+        def sort(array: NDArray) -> NDArray:
+            return np.take_along_axis(array, order, axis=1)
+
+        grown = np.concatenate([self.codes, codes[..., None]], axis=2)
+        grown = np.take_along_axis(grown, order[..., None], axis=1)
+        live = np.count_nonzero(self.stops > self.starts, axis=1)
+        return _Beams(grown, sort(scores), order, sort(self.starts), sort(self.stops), live)
+
     def step(self, query: int, width: int) -> BeamStep:
         """One line of a query's trace, the beams after the first `width` being those let go."""
         live = int(min(self.considered[query], self.log_probs.shape[1]))
@@ -116,8 +139,12 @@ def beam_search(
     *,
     prefix: tuple[int, ...] = (),
     normalizer: Normalizer = "level",
+    candidates_only: bool = False,
 ) -> list[BeamResult]:
     """The most probable semantic IDs for each query.
+
+    Codes are written one level at a time only until every beam is down to one ID; the log-probabilities of
+    what remains are then computed all at once, or not at all.
 
     Parameters
     ----------
@@ -134,6 +161,9 @@ def beam_search(
     normalizer
         "level": codes compete with all codes of their level, "vocabulary": with the whole embedding table,
         as in transformers. Codes that no candidate has take their share in both.
+    candidates_only
+        Find the same IDs, but stop as soon as they are certain: order, log-probabilities and trace tell of
+        the levels written until then.
 
     Returns
     -------
@@ -148,24 +178,43 @@ def beam_search(
     _check(decoder, trie, width, prefix)
     if not len(z):
         return []
-    width = min(width, trie.unique_ids)
-    z = z.to(decoder.device)
-    state = decoder.start(z)
+    levels, width = len(trie.levels), min(width, trie.unique_ids)
+    state = decoder.start(z.to(decoder.device))
     log_probs = decoder.step(state, normalizer=normalizer)
     beams = _Beams.root(len(z), len(trie))
     traces: list[list[BeamStep]] = [[] for _ in z]
-    for level in range(len(trie.levels)):
+    for level in range(levels):
         if level > 0:
-            codes, parents = (torch.from_numpy(x).to(z.device) for x in (beams.codes[..., -1], beams.parents))
-            log_probs = decoder.step(state, codes, parents, normalizer=normalizer)
+            last = _to(decoder.device, beams.codes[..., -1], beams.parents)
+            log_probs = decoder.step(state, *last, normalizer=normalizer)
         children = trie.children(beams.starts.ravel(), beams.stops.ravel(), level)
         if level < len(prefix):
             children = children.only(prefix[level])
         ranked = beams.extended(log_probs, children, width + TRACE_DROPPED)
-        for query, trace in enumerate(traces):
-            trace.append(ranked.step(query, width))
+        _note(traces, ranked, width)
         beams = ranked.best(width)
+        if beams.settled(trie):
+            break
+    ids, written = beams.ids(trie), beams.codes.shape[2]
+    if candidates_only:
+        beams = replace(beams, codes=ids)
+    elif written < levels:
+        codes, parents = _to(decoder.device, ids[..., written - 1 :], beams.parents)
+        rest = decoder.rest(state, codes, parents, normalizer=normalizer).cpu().numpy()
+        for level in range(written, levels):
+            beams = beams.continued(ids[..., level], rest[..., level - written])
+            ids, rest = (np.take_along_axis(x, beams.parents[..., None], axis=1) for x in (ids, rest))
+            _note(traces, beams, width)
     return [_result(beams, query, tuple(trace)) for query, trace in enumerate(traces)]
+
+
+def _to(device: torch.device, *arrays: NDArray) -> tuple[Tensor, ...]:
+    return tuple(torch.from_numpy(array).to(device) for array in arrays)
+
+
+def _note(traces: list[list[BeamStep]], beams: _Beams, width: int) -> None:
+    for query, trace in enumerate(traces):
+        trace.append(beams.step(query, width))
 
 
 def _check(decoder: Decoder, trie: CodeTrie, width: int, prefix: tuple[int, ...]) -> None:

@@ -21,7 +21,7 @@ from genius.checkpoint import Bundle, load_bundle
 from genius.encoder import Features, batches
 from genius.hub import local_index
 from genius.images import open_image
-from genius.index import HEADER_FILE, CandidateIndex, read_header
+from genius.index import CandidateIndex, is_index, read_header
 from genius.instructions import format_text, instructed_text
 from genius.schema import Candidate, Hit, Query, SearchOptions, SearchResult, Timings, UserError
 from genius.sources import ALL, COLLECTIONS, Collection, open_collection
@@ -87,7 +87,7 @@ class Engine:
         """
         model = load_bundle(bundle, device)
         folder = local_index(collection)
-        if (folder / HEADER_FILE).is_file():
+        if is_index(folder):
             source = read_header(folder).source
             return cls._with_index(model, folder, open_collection(source), source)
         found = open_collection(collection)
@@ -129,14 +129,21 @@ class Engine:
         clock.lap("encode")
         z = self.fuse(features)
         clock.lap("fuse")
-        beams = beam_search(self.bundle.decoder, self.index.trie, z, options.beams, prefix=options.prefix)
+        beams = beam_search(
+            self.bundle.decoder,
+            self.index.trie,
+            z,
+            options.beams,
+            prefix=options.prefix,
+            candidates_only=not _explained(options),
+        )
         clock.lap("decode")
         embeddings = features.embedding().cpu().numpy()
         hits = [self._rank(beam, vector, options) for beam, vector in zip(beams, embeddings, strict=True)]
         clock.lap("rerank")
         timings = clock.timings()
         return [
-            SearchResult(query, found, beam.trace, timings)
+            SearchResult(query, found, beam.trace if _explained(options) else (), timings)
             for query, found, beam in zip(queries, hits, beams, strict=True)
         ]
 
@@ -262,7 +269,7 @@ class Engine:
         order = np.lexsort((-log_probs, -scores) if options.rerank else (-scores, -log_probs))[
             : options.top_k
         ]
-        written = [float(log_prob) for log_prob in log_probs[order]]
+        written = [float(log_prob) if _explained(options) else None for log_prob in log_probs[order]]
         return self._hits(rows[order], scores[order], beams.codes[beam[order]], written)
 
     def _hits(
@@ -277,6 +284,11 @@ class Engine:
             Hit(rank, self.index.candidates[row], tuple(semantic_id), float(score), log_prob)
             for rank, (row, semantic_id, score, log_prob) in enumerate(found, 1)
         )
+
+
+def _explained(options: SearchOptions) -> bool:
+    """Whether whole log-probs are needed, to tell of them or to order by them."""
+    return options.explain or not options.rerank
 
 
 def _gather(
@@ -311,7 +323,7 @@ def _read_ahead(batches: Sequence[Sequence[Path]]) -> Iterator[list[Image.Image]
 
 def _shipped_fingerprint() -> str | None:
     """Which model the shipped index belongs to."""
-    return read_header(SHIPPED_INDEX).fingerprint if (SHIPPED_INDEX / HEADER_FILE).is_file() else None
+    return read_header(SHIPPED_INDEX).fingerprint if is_index(SHIPPED_INDEX) else None
 
 
 def _report(progress: Progress | None, done: int, total: int) -> int:

@@ -20,7 +20,7 @@ from genius.trie import CodeTrie
 HEADER_FILE = "index.json"
 IDS_FILE = "ids.txt"
 VECTORS_FILE = "vectors.npy"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class CandidateIndex:
 
     def save(self, folder: Path, fingerprint: str, source: str) -> None:
         """Write ids, codes and vectors, no pictures or captions; an index there before is replaced."""
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / HEADER_FILE).is_file():
+        if folder.is_dir() and any(folder.iterdir()) and not is_index(folder):
             raise UserError(f"{folder} holds other files than an index. Choose an empty or a new folder.")
         whole = self.restricted({c.id: c for c in self.present})
         aside = folder.with_name(folder.name + ".partial")
@@ -139,9 +139,9 @@ class CandidateIndex:
         )
         header = IndexHeader(fingerprint, source, len(whole.candidates))
         (aside / HEADER_FILE).write_text(json.dumps(vars(header)) + "\n", encoding="utf-8")
-        before = folder.with_name(folder.name + ".before")
-        shutil.rmtree(before, ignore_errors=True)
+        before = _before(folder)
         if folder.exists():
+            shutil.rmtree(before, ignore_errors=True)
             os.replace(folder, before)
         try:
             os.replace(aside, folder)
@@ -183,6 +183,13 @@ class CandidateIndex:
         return index.restricted(candidates) if missing else index
 
 
+def is_index(folder: Path) -> bool:
+    """Whether an index lies in a folder; one that a save cut off had just moved aside is put back."""
+    if not folder.exists() and (before := _before(folder)).exists():
+        os.replace(before, folder)
+    return (folder / HEADER_FILE).is_file()
+
+
 def read_header(folder: Path) -> IndexHeader:
     """What the index in a folder says of itself; UserError if there is none."""
     path = folder / HEADER_FILE
@@ -193,6 +200,11 @@ def read_header(folder: Path) -> IndexHeader:
     if header.format != FORMAT:
         raise UserError(f"{path} has format {header.format}, not {FORMAT}. {_again(header.source, folder)}")
     return header
+
+
+def _before(folder: Path) -> Path:
+    """Where an index is kept until the one that replaces it is in place."""
+    return folder.with_name(folder.name + ".before")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from oracle import generate_ids
 from torch import Tensor
 
 from genius.beam import TRACE_DROPPED, TRACE_KEPT, BeamResult, beam_search
+from genius.checkpoint import load_bundle
 from genius.decoder import Decoder, DecoderConfig, Normalizer
 from genius.schema import UserError
 from genius.trie import CodeTrie
@@ -37,38 +39,68 @@ def queries(decoder: Decoder, batch: int, seed: int = 0) -> Tensor:
     return torch.nn.functional.normalize(torch.randn(batch, decoder.config.dim, generator=rng), dim=-1)
 
 
-def uniform(rng: np.random.Generator, count: int) -> np.ndarray:
-    return np.stack([rng.integers(0, size, count) for size in LEVELS], axis=1)
+def uniform(rng: np.random.Generator, count: int, levels: tuple[int, ...]) -> np.ndarray:
+    return np.stack([rng.integers(0, size, count) for size in levels], axis=1)
 
 
-def skewed(rng: np.random.Generator, count: int) -> np.ndarray:
-    return np.stack([np.minimum(rng.geometric(0.5, count) - 1, size - 1) for size in LEVELS], axis=1)
+def skewed(rng: np.random.Generator, count: int, levels: tuple[int, ...]) -> np.ndarray:
+    return np.stack([np.minimum(rng.geometric(0.5, count) - 1, size - 1) for size in levels], axis=1)
 
 
-def one_modality(rng: np.random.Generator, count: int) -> np.ndarray:
-    codes = uniform(rng, count)
+def one_modality(rng: np.random.Generator, count: int, levels: tuple[int, ...]) -> np.ndarray:
+    codes = uniform(rng, count, levels)
     codes[:, 0] = 1
     return codes
 
 
-def shared_ids(rng: np.random.Generator, count: int) -> np.ndarray:
-    return uniform(rng, 5)[rng.integers(0, 5, count)]
+def two_modalities(rng: np.random.Generator, count: int, levels: tuple[int, ...]) -> np.ndarray:
+    """Many in the one, a single candidate in the other."""
+    codes = one_modality(rng, count, levels)
+    codes[0, 0] = 2
+    return codes
 
 
-COLLECTIONS: dict[str, tuple[Callable[[np.random.Generator, int], np.ndarray], int]] = {
+def one_each(rng: np.random.Generator, count: int, levels: tuple[int, ...]) -> np.ndarray:
+    """One ID in each modality: certain after the first code."""
+    codes = uniform(rng, 3, levels)
+    codes[:, 0] = range(3)
+    return codes
+
+
+def shared_ids(rng: np.random.Generator, count: int, levels: tuple[int, ...]) -> np.ndarray:
+    return uniform(rng, 5, levels)[rng.integers(0, 5, count)]
+
+
+def late(rng: np.random.Generator, count: int, levels: tuple[int, ...]) -> np.ndarray:
+    """IDs that differ in their last codes only."""
+    codes = uniform(rng, count, levels)
+    codes[:, :-2] = codes[0, :-2]
+    return codes
+
+
+def mostly_shared(rng: np.random.Generator, count: int, levels: tuple[int, ...]) -> np.ndarray:
+    return np.concatenate([uniform(rng, count, levels), shared_ids(rng, count, levels)])
+
+
+Maker = Callable[[np.random.Generator, int, tuple[int, ...]], np.ndarray]
+COLLECTIONS: dict[str, tuple[Maker, int]] = {
     "one": (uniform, 1),
+    "one each": (one_each, 3),
     "tiny": (uniform, 4),  # fewer IDs than beams
     "uniform": (uniform, 250),
     "skewed": (skewed, 250),
     "one modality": (one_modality, 80),
+    "two modalities": (two_modalities, 80),
     "shared IDs": (shared_ids, 40),
+    "mostly shared IDs": (mostly_shared, 40),
+    "late": (late, 60),
 }
 
 
 @pytest.fixture(params=COLLECTIONS)
 def codes(request: pytest.FixtureRequest) -> np.ndarray:
     make, count = COLLECTIONS[request.param]
-    return make(np.random.default_rng(7), count)
+    return make(np.random.default_rng(7), count, LEVELS)
 
 
 def assert_same_up_to_ties(found: BeamResult, ids: np.ndarray, scores: np.ndarray) -> None:
@@ -116,10 +148,31 @@ def test_same_as_transformers_generate(codes: np.ndarray, width: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_same_as_transformers_generate_on_random_models(width: int, seed: int) -> None:
     decoder = tiny_decoder(seed=seed)
-    codes = skewed(np.random.default_rng(seed), 120)
+    codes = skewed(np.random.default_rng(seed), 120, LEVELS)
     z = queries(decoder, 1, seed)
     found = beam_search(decoder, CodeTrie.build(codes, LEVELS), z, width, normalizer="vocabulary")
     assert_same_up_to_ties(found[0], *generate_ids(decoder, codes, z[0], width))
+
+
+@pytest.mark.bundle
+@pytest.mark.parametrize("width", [1, 10, 50])
+@pytest.mark.parametrize("name", COLLECTIONS)
+def test_same_as_transformers_generate_on_the_shipped_weights(
+    shipped_decoder: Decoder, name: str, width: int
+) -> None:
+    make, count = COLLECTIONS[name]
+    levels = shipped_decoder.config.levels
+    codes = make(np.random.default_rng(7), count, levels)
+    z = queries(shipped_decoder, 2)
+    found = beam_search(shipped_decoder, CodeTrie.build(codes, levels), z, width, normalizer="vocabulary")
+    for query, result in enumerate(found):
+        assert_same_up_to_ties(result, *generate_ids(shipped_decoder, codes, z[query], width))
+
+
+@pytest.fixture(scope="module")
+def shipped_decoder() -> Decoder:
+    folder = Path(__file__).resolve().parents[1] / "checkpoints" / "genius-mini"
+    return load_bundle(folder, "cpu").decoder
 
 
 @pytest.mark.parametrize("normalizer", ["level", "vocabulary"])
@@ -158,6 +211,44 @@ def test_prefix_restricts_the_search(codes: np.ndarray, prefix_length: int, widt
     found = beam_search(decoder, CodeTrie.build(codes, LEVELS), z, width, prefix=prefix)
     for query, result in enumerate(found):
         assert_same_up_to_ties(result, *slow_beam_search(decoder, codes, z[query], width, "level", prefix))
+
+
+@pytest.mark.parametrize("width", [1, 5, 50])
+@pytest.mark.parametrize("prefix_length", [0, 2])
+def test_candidates_only_finds_the_same_ids(codes: np.ndarray, prefix_length: int, width: int) -> None:
+    decoder, trie = tiny_decoder(), CodeTrie.build(codes, LEVELS)
+    z, prefix = queries(decoder, 3), tuple(codes[-1, :prefix_length].tolist())
+    whole = beam_search(decoder, trie, z, width, prefix=prefix)
+    short = beam_search(decoder, trie, z, width, prefix=prefix, candidates_only=True)
+    for long, result in zip(whole, short, strict=True):
+        assert set(map(tuple, result.codes.tolist())) == set(map(tuple, long.codes.tolist()))
+        written = len(result.trace)
+        assert result.trace == long.trace[:written]
+        np.testing.assert_array_equal(
+            result.log_probs[:TRACE_KEPT], [b.log_prob for b in result.trace[-1].kept]
+        )
+        for code, start, stop in zip(result.codes, result.starts, result.stops, strict=True):
+            assert trie.find(tuple(code.tolist())) == (start, stop)
+
+
+def test_candidates_only_stops_once_they_are_certain(codes: np.ndarray) -> None:
+    """With a beam for every ID, that is where the IDs' beginnings are as many as the IDs."""
+    decoder, ids = tiny_decoder(), len(np.unique(codes, axis=0))
+    beginnings = [len(np.unique(codes[:, :level], axis=0)) for level in range(1, len(LEVELS) + 1)]
+    trie, z = CodeTrie.build(codes, LEVELS), queries(decoder, 1)
+    result = beam_search(decoder, trie, z, 1000, candidates_only=True)[0]
+    assert len(result.trace) == 1 + beginnings.index(ids)
+
+
+@pytest.mark.parametrize("levels", [(12, 6, 5), (3,), (2, 3)])
+@torch.no_grad()
+def test_other_numbers_of_levels_and_first_codes(levels: tuple[int, ...]) -> None:
+    decoder = tiny_decoder(levels)
+    codes = uniform(np.random.default_rng(1), 60, levels)
+    z = queries(decoder, 2)
+    found = beam_search(decoder, CodeTrie.build(codes, levels), z, 8, normalizer="vocabulary")
+    for query, result in enumerate(found):
+        assert_same_up_to_ties(result, *generate_ids(decoder, codes, z[query], 8))
 
 
 @pytest.mark.parametrize("width", [2, 30])

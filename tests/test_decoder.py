@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from oracle import prefixes_of, transformers_t5
 from torch import Tensor
 
-from genius.decoder import Decoder, DecoderConfig, RMSNorm
+from genius.decoder import Decoder, DecoderConfig, Normalizer, RMSNorm
 from genius.schema import UserError
 
 LEVELS = (3, 5, 7, 4)
+MANY = (12, 5, 4, 3)  # too many first codes to ask for all of them
 LONG = (3, *[6] * 20)  # long enough to leave the exact position buckets
 
 
@@ -77,7 +80,7 @@ def test_level_log_probs_sum_to_one() -> None:
 
 
 @pytest.mark.parametrize("normalizer", ["level", "vocabulary"])
-@pytest.mark.parametrize("levels", [LEVELS, LONG])
+@pytest.mark.parametrize("levels", [LEVELS, MANY, LONG])
 @torch.no_grad()
 def test_step_by_step_equals_teacher_forced(levels: tuple[int, ...], normalizer: str) -> None:
     """Beams with a random family tree: each must score as if its own codes had been given from the start."""
@@ -100,6 +103,67 @@ def test_step_by_step_equals_teacher_forced(levels: tuple[int, ...], normalizer:
         kept = history.gather(1, parents[..., None].expand(-1, -1, level))
         history = torch.cat([kept, codes[..., None]], dim=-1)
         log_probs = decoder.step(state, codes, parents, normalizer=normalizer)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("normalizer", ["level", "vocabulary"])
+@pytest.mark.parametrize("written", [1, 2, 3])
+@pytest.mark.parametrize("levels", [LEVELS, MANY])
+@torch.no_grad()
+def test_the_rest_at_once_equals_teacher_forced(
+    levels: tuple[int, ...], written: int, normalizer: Normalizer
+) -> None:
+    """The levels after the first few, beams with a random family tree."""
+    decoder = tiny(levels)
+    z, _ = sample(decoder, 3)
+    state = decoder.start(z)
+    decoder.step(state)
+    history = torch.zeros(3, 1, 0, dtype=torch.long)
+    for level in range(written):
+        parents = torch.randint(history.shape[1], (3, 5))
+        codes = torch.randint(levels[level], (3, 5, 1))
+        history = torch.cat([history.gather(1, parents[..., None].expand(-1, -1, level)), codes], dim=-1)
+        if level + 1 < written:
+            decoder.step(state, codes[..., 0], parents)
+    further = torch.stack([torch.randint(size, (3, 5)) for size in levels[written:]], dim=-1)
+    found = decoder.rest(state, torch.cat([codes, further], dim=-1), parents, normalizer=normalizer)
+    for query, beams in enumerate(torch.cat([history, further], dim=-1)):
+        log_probs = decoder.log_probs(z[query].expand(5, -1), beams, normalizer=normalizer)
+        expected = [
+            log_probs[level].gather(1, beams[:, [level]])[:, 0] for level in range(written, len(levels))
+        ]
+        torch.testing.assert_close(found[query], torch.stack(expected, dim=-1), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("change", ["in place", "loaded", "other type and back"])
+@torch.no_grad()
+def test_steps_follow_a_change_of_weights(change: str) -> None:
+    decoder, other = tiny(seed=0), tiny(seed=1)
+    z, codes = sample(decoder, 2)
+    decoder.step(decoder.start(z))
+    if change == "in place":
+        for weight in decoder.parameters():
+            weight.mul_(1.1)
+    elif change == "loaded":
+        decoder.t5.load_state_dict(other.t5.state_dict())
+    else:
+        decoder.to(torch.bfloat16).to(torch.float32)
+    found = decoder.step(decoder.start(z))[:, 0]
+    torch.testing.assert_close(found, decoder.log_probs(z, codes)[0], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_half_precision_steps_stay_near() -> None:
+    """Rounded weights move log-probabilities a little; a mistake between number types would move them far."""
+    decoder = tiny()
+    z, codes = sample(decoder, 4)
+    expected = decoder.log_probs(z, codes)
+    half = copy.deepcopy(decoder).to(torch.bfloat16)
+    state = half.start(z)
+    found = half.step(state)[:, 0]
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected[0], atol=0.05, rtol=0)
+    found = half.step(state, codes[:, :1], torch.zeros(4, 1, dtype=torch.long))[:, 0]
+    torch.testing.assert_close(found, expected[1], atol=0.05, rtol=0)
 
 
 def test_transformers_weights_load_strictly() -> None:

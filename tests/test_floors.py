@@ -17,7 +17,7 @@ FLOORS = (
     {"schema", "instructions", "images"},
     {"encoder", "fusion", "quantizer", "decoder", "trie", "foreign", "hub"},
     {"beam", "index", "checkpoint", "published", "report"},
-    {"engine", "explain", "sources", "training", "convert"},
+    {"engine", "explain", "sources", "training", "convert", "benchmark"},
     {"cli", "ui"},
     {"__init__", "__main__", "app"},
 )
@@ -28,6 +28,7 @@ ALONGSIDE = {
     ("engine", "sources"),
     ("explain", "sources"),
     ("training", "sources"),
+    ("benchmark", "engine"),
 }
 """Who may import whom on the same floor."""
 

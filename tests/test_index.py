@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from genius import index as index_module
-from genius.index import HEADER_FILE, IDS_FILE, VECTORS_FILE, CandidateIndex, read_header
+from genius.index import HEADER_FILE, IDS_FILE, VECTORS_FILE, CandidateIndex, is_index, read_header
 from genius.schema import Candidate, Modality, UserError
 from genius.trie import FILE as TRIE_FILE
 from genius.trie import CodeTrie
@@ -262,6 +262,27 @@ def test_a_crash_while_writing_leaves_the_old_index(
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
 
 
+def test_a_save_cut_off_between_its_last_steps_leaves_the_old_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build().save(tmp_path / "index", "model-1", "pets")
+    kept, calls = os.replace, []
+
+    def cut_off(source: Path, target: Path) -> None:
+        calls.append(target)
+        if len(calls) > 2:  # the trie's file, then the old index moved aside
+            raise KeyboardInterrupt  # nothing after this runs, as when the power fails
+        kept(source, target)
+
+    monkeypatch.setattr(os, "replace", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        build(count=COUNT - 1).save(tmp_path / "index", "model-2", "pets")
+    monkeypatch.undo()
+    assert not (tmp_path / "index").exists()
+    assert is_index(tmp_path / "index")
+    assert read_header(tmp_path / "index").fingerprint == "model-1"
+
+
 def test_another_models_index_is_refused(tmp_path: Path) -> None:
     index = build()
     index.save(tmp_path / "index", "model-1", "pets")
@@ -324,7 +345,7 @@ def test_a_header_that_makes_no_sense_is_refused(tmp_path: Path, header: object)
 def test_another_format_is_refused(tmp_path: Path) -> None:
     header = {"fingerprint": "m", "source": "pets", "count": 1, "format": 99}
     (tmp_path / HEADER_FILE).write_text(json.dumps(header))
-    with pytest.raises(UserError, match=r"index\.json has format 99, not 1.*genius index pets"):
+    with pytest.raises(UserError, match=r"index\.json has format 99, not 2.*genius index pets"):
         read_header(tmp_path)
 
 

@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genius import trie as trie_module
 from genius.schema import UserError
-from genius.trie import FILE, CodeTrie
+from genius.trie import FILE, CodeTrie, files
+from genius.trie import trie as trie_module
 
 SHAPES = {
     "mini": (3, 4, 4, 4),
     "bytes": (3, 256, 256, 256),  # codes 0 and 255 are where bytes could go wrong
     "words": (3, 4096, 300, 4096),
     "one level": (5,),
+    "odd": (300, 1, 65536, 2, 5, 1, 1000),  # bits that straddle bytes, levels of one code
 }
 
 
@@ -68,15 +69,13 @@ def assert_same(trie: CodeTrie, slow: SlowTrie) -> None:
             assert set(trie.rows(start, stop).tolist()) == slow.under(prefix)
 
 
-@pytest.fixture(params=[False, True], ids=["listed", "scanned"])
-def scanned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Both ways of finding children: from the list of node starts, and by scanning depths."""
-    if request.param:
-        monkeypatch.setattr(trie_module, "SPARSE", 1 << 40)
-    return request.param
+@pytest.fixture(params=[0, trie_module.SPARSE, 1 << 40], ids=["listed", "mixed", "scanned"])
+def sparse(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways of finding children: from the list of node starts, and by looking through the lines."""
+    monkeypatch.setattr(trie_module, "SPARSE", request.param)
 
 
-@pytest.mark.usefixtures("scanned")
+@pytest.mark.usefixtures("sparse")
 @pytest.mark.parametrize("levels", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("count", [1, 2, 300])
 def test_equals_a_set_of_tuples(levels: tuple[int, ...], count: int) -> None:
@@ -85,7 +84,7 @@ def test_equals_a_set_of_tuples(levels: tuple[int, ...], count: int) -> None:
     assert_same(CodeTrie.build(codes, levels, rows), SlowTrie(codes, rows))
 
 
-@pytest.mark.usefixtures("scanned")
+@pytest.mark.usefixtures("sparse")
 @pytest.mark.parametrize("levels", SHAPES.values(), ids=SHAPES)
 def test_insert_and_remove(levels: tuple[int, ...]) -> None:
     rng = np.random.default_rng(2)
@@ -125,6 +124,32 @@ def test_empty_spans_have_no_children() -> None:
     assert children.code.tolist() == [1, 2, 1]
     assert children.only(1).parent.tolist() == [1, 2]
     assert children.only(1).start.tolist() == [0, 2]
+
+
+def test_one_id() -> None:
+    trie = CodeTrie.build([[0, 1], [0, 2], [1, 1], [1, 1], [2, 1]], (3, 4))
+    assert trie.one_id([0, 2, 4, 1], [1, 4, 5, 1])
+    assert not trie.one_id([0, 2], [2, 4])
+    assert trie.one_id([], [])
+
+
+def test_a_level_is_listed_once_it_has_few_nodes() -> None:
+    """Grown bit by bit, a trie answers from the same lists as one that is built at once."""
+    codes = random_codes((3, 4, 4), 200)
+    grown = CodeTrie.build(codes[:1], (3, 4, 4))
+    for row in range(1, 200):
+        grown.insert(codes[row : row + 1], [row])
+    built = CodeTrie.build(codes, (3, 4, 4))
+    assert grown.nbytes == built.nbytes
+    assert_same(grown, SlowTrie(codes, np.arange(200)))
+
+
+def test_row_numbers_may_grow() -> None:
+    trie = CodeTrie.build([[1, 1], [0, 3]], (3, 4))
+    for row in (255, 256, 65_536, 1 << 24, (1 << 32) - 1):
+        trie.insert([[1, 1]], [row])
+        assert trie.rows(*trie.find((1, 1)))[-1] == row
+    assert trie.rows(*trie.find((1,))).tolist() == [0, 255, 256, 65_536, 1 << 24, (1 << 32) - 1]
 
 
 def test_missing_prefixes_are_empty_spans() -> None:
@@ -190,7 +215,7 @@ def test_truncated_files_are_refused(tmp_path: Path, keep: int) -> None:
         CodeTrie.open(tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["append", "header", "pickle", "mixed"])
+@pytest.mark.parametrize("damage", ["append", "header", "pickle", "older", "mixed"])
 def test_corrupted_files_are_refused(tmp_path: Path, damage: str) -> None:
     CodeTrie.build(random_codes((3, 4, 4), 60), (3, 4, 4)).save(tmp_path)
     path = tmp_path / FILE
@@ -199,18 +224,22 @@ def test_corrupted_files_are_refused(tmp_path: Path, damage: str) -> None:
         path.write_bytes(data + b"\0")
     elif damage == "header":
         path.write_bytes(data.replace(b"descr", b"d\0scr"))
-    elif damage == "pickle":
-        with path.open("wb") as file:
-            np.lib.format.write_array(file, np.array([{}]), (1, 0), allow_pickle=True)
-    else:
+    elif damage == "older":  # codes, rows and depths
         with path.open("wb") as file:
             for array in (
                 np.array([3, 4]),
                 np.zeros((5, 2), np.uint8),
-                np.zeros(4, "<u4"),
+                np.zeros(5, "<u4"),
                 np.zeros(5, np.uint8),
             ):
                 np.lib.format.write_array(file, array, (1, 0))
+    elif damage == "pickle":
+        with path.open("wb") as file:
+            np.lib.format.write_array(file, np.array([{}]), (1, 0), allow_pickle=True)
+    else:  # parts of another trie
+        CodeTrie.build(random_codes((3, 4, 4), 61), (3, 4, 4)).save(tmp_path / "other")
+        arrays, others = files.read(path), files.read(tmp_path / "other" / FILE)
+        files.write(tmp_path, [*arrays[:2], others[2], *arrays[3:]])
     with pytest.raises(UserError, match=r"damaged.*build it again"):
         CodeTrie.open(tmp_path)
 
@@ -265,9 +294,10 @@ def test_impossible_levels_are_refused(levels: tuple[int, ...]) -> None:
         CodeTrie.build(np.empty((0, len(levels)), dtype=int), levels)
 
 
-def test_stays_small() -> None:
-    """Sixteen bytes a candidate at the default shape, whatever the collection's size."""
+@pytest.mark.parametrize("size", [256, 4096])
+def test_stays_small(size: int) -> None:
+    """Sixteen bytes a candidate for IDs, lists and row numbers, at our size and the paper's."""
     rng = np.random.default_rng(0)
-    levels = (3, *[256] * 8)
+    levels = (3, *[size] * 8)
     codes = np.stack([rng.integers(0, size, 200_000) for size in levels], axis=1)
     assert CodeTrie.build(codes, levels).nbytes <= 16 * len(codes)

@@ -32,9 +32,9 @@ def print_notes(notes: Sequence[str]) -> None:
 
 def check_free(folder: Path) -> None:
     """The index replaces its folder as a whole: nothing else may lie there."""
-    from genius.index import HEADER_FILE
+    from genius.index import is_index
 
-    if folder.is_dir() and not (folder / HEADER_FILE).is_file() and any(folder.iterdir()):
+    if not is_index(folder) and folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"{folder} holds other files, which an index would replace. Name a new folder.")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file. Name a folder for the index.")

@@ -34,9 +34,9 @@ def add(commands: Any) -> None:
 
 def explain(args: argparse.Namespace) -> None:
     """Work it out, save it beside the index, and print the measures."""
-    from genius.index import HEADER_FILE
+    from genius.index import is_index
 
-    if not (args.index / HEADER_FILE).is_file():
+    if not is_index(args.index):
         raise UserError(
             f"There is no index in {args.index}. Build it: python -m genius index SOURCE --out {args.index}"
         )

@@ -1,15 +1,11 @@
-"""The decoder: from a query embedding, the log-probability of each next code of a semantic ID.
-
-A linear map turns the embedding into a few prefix embeddings; a T5 decoder reads them by cross-attention
-and writes one code per level. This file alone knows that codes are rows of an embedding table.
-"""
+"""A T5 decoder as a plain network: what trains, and what transformers' weights load into."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +13,11 @@ from torch import Tensor, nn
 
 from genius.schema import UserError
 
-Normalizer = Literal["level", "vocabulary"]
-
 START = 0  # padding, which is also the decoder's first token; 1 is the end token, 2 the unknown one
 SPECIAL = 3  # how many rows come before the first code
 BUCKETS = 32
 MAX_DISTANCE = 128
+EPSILON = 1e-6
 TIED = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")
 
 
@@ -61,7 +56,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         square = x.float().square().mean(-1, keepdim=True)
-        return self.weight * (x * torch.rsqrt(square + 1e-6)).to(self.weight.dtype)
+        return self.weight * (x * torch.rsqrt(square + EPSILON)).to(self.weight.dtype)
 
 
 class Attention(nn.Module):
@@ -126,20 +121,9 @@ class SelfAttentionLayer(nn.Module):
         normed = self.layer_norm(x)
         return x + self.dropout(self.SelfAttention(normed, *self.SelfAttention.memory(normed), bias))
 
-    def step(self, x: Tensor, cache: Tensor, bias: Tensor) -> Tensor:
-        """One level: x [B, W, width], each beam with its own cache [2, B, W, heads, level + 1, head_width].
-
-        The cache's last place is filled here. bias [heads, 1, level + 1].
-        """
-        normed = self.layer_norm(x).flatten(0, 1).unsqueeze(1)
-        keys, values = self.SelfAttention.memory(normed)
-        cache[0, ..., -1, :] = keys.view_as(cache[0, ..., -1, :])
-        cache[1, ..., -1, :] = values.view_as(cache[1, ..., -1, :])
-        return x + self.SelfAttention(normed, *cache.flatten(1, 2), bias).view_as(x)
-
 
 class CrossAttentionLayer(nn.Module):
-    """Codes (or beams) read the prefix embeddings of their query."""
+    """Codes read the prefix embeddings of their query."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -148,7 +132,7 @@ class CrossAttentionLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """x [B, M or W, width]; keys and values [B, heads, prefixes, head_width]."""
+        """x [B, M, width]; keys and values [B, heads, prefixes, head_width]."""
         return x + self.dropout(self.EncDecAttention(self.layer_norm(x), keys, values))
 
 
@@ -201,9 +185,13 @@ class Block(nn.Module):
     def cross(self) -> CrossAttentionLayer:
         return cast(CrossAttentionLayer, self.layer[1])
 
-    def finish(self, x: Tensor, memory: tuple[Tensor, Tensor]) -> Tensor:
-        """What follows self-attention: read the prefixes' keys and values, then feed forward."""
-        return self.layer[2](self.cross(x, *memory))
+    @property
+    def feed(self) -> FeedForwardLayer:
+        return cast(FeedForwardLayer, self.layer[2])
+
+    def forward(self, x: Tensor, memory: tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
+        """x [B, M, width]; memory: the prefixes' keys and values; bias [heads, M, M]."""
+        return self.feed(self.cross(self.own(x, bias), *memory))
 
 
 class T5(nn.Module):
@@ -231,8 +219,15 @@ class T5(nn.Module):
         """[heads, length, length], learnt by the first block and shared by all."""
         return next(self.blocks).own.SelfAttention.position_bias(length)
 
-    def finish(self, x: Tensor) -> Tensor:
-        """Final norm and the scale that goes with tied embeddings."""
+    def forward(self, prefixes: Tensor, tokens: Tensor) -> Tensor:
+        """Prefixes [B, N, width], tokens [B, M] → [B, M, width], ready for the product with the table.
+
+        The last factor goes with embeddings that are shared between input and output.
+        """
+        x = self.dropout(self.shared(tokens))
+        bias = self.position_bias(tokens.shape[1])
+        for block, memory in zip(self.blocks, self.encode(prefixes), strict=True):
+            x = block(x, memory, bias)
         return self.dropout(self.decoder["final_layer_norm"](x)) * x.shape[-1] ** -0.5
 
 
@@ -243,115 +238,3 @@ def _drop_tied_copies(module: nn.Module, state: dict[str, Tensor], prefix: str, 
         copy = state.get(prefix + name)
         if copy is not None and shared is not None and torch.equal(copy, shared):
             del state[prefix + name]  # a copy that differs stays, and strict loading reports it
-
-
-@dataclass
-class DecoderState:
-    """Where a beam search stands: B queries, each with W beams, about to write code number `level`.
-
-    memory : per layer, keys and values [B, heads, prefixes, head_width], shared by a query's beams.
-    cache : per layer, self-attention keys and values [2, B, W, heads, M, head_width], filled up to `level`.
-    bias : self-attention's position bias [heads, M, M].
-    """
-
-    memory: list[tuple[Tensor, Tensor]]
-    cache: list[Tensor]
-    bias: Tensor
-    level: int = 0
-
-    def follow(self, parents: Tensor) -> None:
-        """Continue the beams parents [B, W], as numbered before; some go on several times, some end."""
-        queries, beams = self.cache[0].shape[1:3]
-        first = torch.arange(queries, device=parents.device)[:, None] * beams
-        chosen = (first + parents).flatten()
-        for layer, cache in enumerate(self.cache):  # one by one, so that each takes the memory of the last
-            self.cache[layer] = cache.flatten(1, 2).index_select(1, chosen).unflatten(1, parents.shape)
-
-
-class Decoder(nn.Module):
-    """Prefix projector and T5 decoder. Codes are integers counted from 0 within their level."""
-
-    offsets: Tensor
-
-    def __init__(self, config: DecoderConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.prefix = nn.Linear(config.dim, config.prefixes * config.width)
-        self.t5 = T5(config)
-        starts = [SPECIAL + sum(config.levels[:level]) for level in range(len(config.levels))]
-        self.register_buffer("offsets", torch.tensor(starts), persistent=False)
-
-    @property
-    def device(self) -> torch.device:
-        return self.prefix.weight.device
-
-    def embeddings(self, level: int) -> Tensor:
-        """The embedding of each code of a level, a view [K, width] of the table (row = code)."""
-        start = SPECIAL + sum(self.config.levels[:level])
-        return self.t5.shared.weight[start : start + self.config.levels[level]]
-
-    def _read(self, z: Tensor) -> list[tuple[Tensor, Tensor]]:
-        return self.t5.encode(self.prefix(z).unflatten(-1, (self.config.prefixes, self.config.width)))
-
-    def _hidden(self, z: Tensor, codes: Tensor) -> Tensor:
-        """z [B, dim], codes [B, M] → [B, M, width]; each level sees the query and the codes before it."""
-        tokens = F.pad(codes[:, :-1] + self.offsets[:-1], (1, 0), value=START)
-        x = self.t5.dropout(self.t5.shared(tokens))
-        bias = self.t5.position_bias(tokens.shape[1])
-        for block, memory in zip(self.t5.blocks, self._read(z), strict=True):
-            x = block.finish(block.own(x, bias), memory)
-        return self.t5.finish(x)
-
-    def _log_probs(self, hidden: Tensor, level: int, normalizer: Normalizer) -> Tensor:
-        """hidden [..., width] → [..., K] log-probabilities of the level's codes.
-
-        "level" shares out the probability among the level's own codes, "vocabulary" among all rows of the
-        table, which is what transformers does.
-        """
-        logits = (hidden @ self.embeddings(level).T).float()
-        if normalizer == "level":
-            return logits.log_softmax(-1)
-        return logits - (hidden @ self.t5.shared.weight.T).float().logsumexp(-1, keepdim=True)
-
-    def forward(self, z: Tensor, codes: Tensor) -> tuple[Tensor, ...]:
-        """Logits [B, K] of every level over its own codes, given z [B, dim] and the codes before [B, M]."""
-        hidden = self._hidden(z, codes)
-        return tuple(hidden[:, level] @ self.embeddings(level).T for level in range(len(self.config.levels)))
-
-    def log_probs(self, z: Tensor, codes: Tensor, *, normalizer: Normalizer = "level") -> tuple[Tensor, ...]:
-        """Log-probabilities [B, K] of every level, given z [B, dim] and the codes before [B, M]."""
-        hidden = self._hidden(z, codes)
-        return tuple(self._log_probs(hidden[:, i], i, normalizer) for i in range(len(self.config.levels)))
-
-    def start(self, z: Tensor) -> DecoderState:
-        """Read the queries z [B, dim] once; each has one beam, with no codes yet."""
-        c = self.config
-        shape = (2, len(z), 1, c.heads, len(c.levels), c.head_width)
-        cache = [self.prefix.weight.new_zeros(shape) for _ in range(c.layers)]
-        return DecoderState(self._read(z), cache, self.t5.position_bias(len(c.levels)))
-
-    def step(
-        self,
-        state: DecoderState,
-        codes: Tensor | None = None,
-        parents: Tensor | None = None,
-        *,
-        normalizer: Normalizer = "level",
-    ) -> Tensor:
-        """Log-probabilities of the next code of every beam, [B, W, K]; moves `state` one level on.
-
-        The first step takes neither codes nor parents. Later, codes [B, W] are the codes last chosen and
-        parents [B, W] the previous step's beams that they continue; W may differ from step to step.
-        """
-        level = state.level
-        if codes is None or parents is None:
-            tokens = torch.full((state.cache[0].shape[1], 1), START, device=self.device)
-        else:
-            tokens = codes + self.offsets[level - 1]
-            state.follow(parents)
-        x = self.t5.shared(tokens)
-        bias = state.bias[:, level : level + 1, : level + 1]
-        for block, cache, memory in zip(self.t5.blocks, state.cache, state.memory, strict=True):
-            x = block.finish(block.own.step(x, cache[..., : level + 1, :], bias), memory)
-        state.level += 1
-        return self._log_probs(self.t5.finish(x), level, normalizer)

@@ -1,0 +1,9 @@
+"""How fast, how large, how exact: measured, never asserted. Each file measures one thing.
+
+    decode.py   writing IDs, beside transformers' `generate` on the same weights, queries and trie
+    scale.py    the same as the collection grows to ten million and more, beside Faiss
+    search.py   a whole search with a real model, stage by stage
+
+`made_up.py` makes decoders and IDs to measure with, `generate.py` is transformers' search, `machine.py` says
+where and with what something was measured.
+"""
