@@ -102,17 +102,10 @@ class Pairs:
 
 
 @torch.inference_mode()
-def project(items: Sequence[Item], pooled: Tensor, encoder: Encoder) -> Tensor:
-    """Image features [n, V, d], half precision, of items; a word has zeros.
-
-    pooled [s, V, 1280]: the image tower's pooled features of the items that are no words, in their order.
-    """
-    out = torch.zeros(len(items), pooled.shape[1], encoder.dim, dtype=torch.float16)
-    shown = [n for n, item in enumerate(items) if item.kind is not Kind.WORD]
+def project(pooled: Tensor, encoder: Encoder) -> Tensor:
+    """Image features [n, V, d], half precision, of the image tower's pooled features [n, V, 1280]."""
     head = encoder.clip.visual.head.eval()
-    for part in batches(len(shown), 1024):
-        out[shown[part]] = head(pooled[part].float()).half()
-    return out
+    return torch.cat([head(pooled[part].float()).half() for part in batches(len(pooled), 1024)])
 
 
 def encode_unique(texts: Sequence[str], encoder: Encoder) -> tuple[Tensor, dict[str, int]]:

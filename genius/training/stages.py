@@ -21,7 +21,7 @@ from genius.fusion import Fusion, FusionConfig
 from genius.quantizer import Quantizer, QuantizerConfig
 from genius.schema import UserError
 from genius.sources import openmoji
-from genius.training.corpus import Item, load_corpus, only
+from genius.training.corpus import Item, Kind, load_corpus, only
 from genius.training.decoder import DecoderPairs, DecoderTraining, train_decoder
 from genius.training.encoder import DIM, POOLED_FILE, PREPROCESS, start_model, train_encoder
 from genius.training.image_tower import ImageTraining
@@ -95,7 +95,7 @@ def run_encoder(data: TrainingData, image: ImageTraining, text: TextTraining) ->
     train_encoder(items, changes, views, data.image_weights, data.text_folder, out, image, text)
 
 
-def run_pairs(data: TrainingData, rounds: int = 2, uninstructed: float = 0.12) -> Pairs:
+def run_pairs(data: TrainingData, rounds: int = 1, uninstructed: float = 0.12) -> Pairs:
     """Query–target pairs, encoded with the trained encoder; computed once, kept in the run folder."""
     path = data.run / "pairs.safetensors"
     if path.is_file():
@@ -104,11 +104,11 @@ def run_pairs(data: TrainingData, rounds: int = 2, uninstructed: float = 0.12) -
     if not pooled.is_file():
         raise UserError(f"{pooled} is missing. Train the encoder first: python -m genius train encoder")
     items = load_corpus(data.photos, data.groceries, data.wordnet, data.keywords)
-    learn, changes = only(items, train=True), changes_of(items)
+    shown = [item for item in only(items, train=True) if item.kind is not Kind.WORD]
     encoder = Encoder.load(data.run / "encoder" / "encoder")
-    features = project(learn, torch.from_numpy(np.load(pooled, allow_pickle=False)), encoder)
+    features = project(torch.from_numpy(np.load(pooled, allow_pickle=False)), encoder)
     pairs = build_pairs(
-        learn, changes, features, encoder, rounds=rounds, uninstructed=uninstructed, seed=data.seed
+        shown, changes_of(items), features, encoder, rounds=rounds, uninstructed=uninstructed, seed=data.seed
     )
     pairs.save(path)
     return pairs
