@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -132,10 +133,10 @@ def _ours(decoder: Decoder, trie: CodeTrie, width: int, settings: dict[str, Any]
 
 def _race(searches: dict[tuple[str, str], Search], asked: Tensor, width: int) -> list[Row]:
     """Every query by every search in turn; the first query warms up and does not count."""
-    runs = {key: [timed(lambda s=search, z=z: s(z)) for z in asked[:1]] for key, search in searches.items()}
+    runs = {key: [timed(partial(search, z)) for z in asked[:1]] for key, search in searches.items()}
     for z in asked[1:]:
         for key, search in searches.items():
-            runs[key].append(timed(lambda s=search, z=z: s(z)))
+            runs[key].append(timed(partial(search, z)))
     times = {key: Times.of([took for took, _ in run[1:]]) for key, run in runs.items()}
     found = {key: [result for _, result in run] for key, run in runs.items()}
     slowest = times[GENERATE, "float32"].p50
@@ -175,9 +176,12 @@ def _per_second(decoder: Decoder, trie: CodeTrie, width: int, settings: dict[str
     rates = {}
     for size in (1, BATCH):
         beam_search(decoder, trie, z[:size], width, **settings)
-        took, _ = timed(
-            lambda size=size: [beam_search(decoder, trie, part, width, **settings) for part in z.split(size)]
-        )
+        parts = z.split(size)
+
+        def all_parts(parts: Sequence[Tensor] = parts) -> list[object]:
+            return [beam_search(decoder, trie, part, width, **settings) for part in parts]
+
+        took, _ = timed(all_parts)
         rates[size] = round(BATCH / took, 2)
     return rates
 

@@ -128,7 +128,8 @@ class FusedT5:
         self.table = t5.shared.weight
         self.bias = t5.position_bias(length).float()
         self.scale = t5.decoder["final_layer_norm"].weight.float() * self.table.shape[1] ** -0.5
-        self.blocks = [FusedBlock.of(block, t5.encoder["final_layer_norm"].weight) for block in t5.blocks]
+        norm = t5.encoder.get_parameter("final_layer_norm.weight")
+        self.blocks = [FusedBlock.of(block, norm) for block in t5.blocks]
 
     def start(self, prefixes: Tensor) -> Beams:
         """Read prefixes [B, N, width] once; each query has one beam, without a place yet."""

@@ -32,9 +32,11 @@ def known_labels(candidates: Sequence[Candidate]) -> list[Labels]:
     traits = openmoji.labels() if any(c.collection == openmoji.NAME for c in candidates) else {}
     makers: list[tuple[str, Callable[[Candidate], str]]] = [("folder", _folder)]
     for title in openmoji.LABELS:
-        makers.append(
-            (title, lambda candidate, title=title: traits.get(_picture(candidate), {}).get(title, ""))
-        )
+
+        def trait(candidate: Candidate, title: str = title) -> str:
+            return traits.get(_picture(candidate), {}).get(title, "")
+
+        makers.append((title, trait))
     found = [Labels(title, tuple(make(candidate) for candidate in candidates)) for title, make in makers]
     return [labels for labels in found if labels.informative]
 

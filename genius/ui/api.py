@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
 import gradio as gr
 import numpy as np
+from numpy.typing import NDArray
 
 from genius.images import open_image
 from genius.index import CandidateIndex
@@ -76,7 +77,9 @@ def explain(index: CandidateIndex, prefix: tuple[int, ...]) -> dict[str, Any]:
         sizes = children.stop - children.start
         order = np.argsort(-sizes, kind="stable")
         continuations = [{"code": int(children.code[n]), "candidates": int(sizes[n])} for n in order]
-    spread = np.unique(np.linspace(0, len(rows) - 1, EXAMPLES).astype(int)) if len(rows) else []
+    spread: Sequence[int] | NDArray[np.int64] = (
+        np.unique(np.linspace(0, len(rows) - 1, EXAMPLES).astype(int)) if len(rows) else []
+    )
     found = [index.candidates[rows[place]] for place in spread]
     return {
         "code": list(prefix),
