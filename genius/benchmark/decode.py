@@ -192,7 +192,8 @@ def operations(config: DecoderConfig, width: int) -> float:
     row = c.layers * (4 * c.width * inner + 2 * prefixes * c.width + 2 * c.width * c.feed_forward)
     reading = c.dim * c.prefixes * c.width + c.layers * 4 * c.prefixes * c.width * inner
     rows = 2 * c.levels[0] + width * (len(c.levels) - 2)
-    logits = c.levels[0] * c.width + sum(width * size * c.width for size in c.levels[1:])
+    beams = (1, c.levels[0], *[width] * (len(c.levels) - 2))  # that a level's codes are weighed for
+    logits = sum(count * size * c.width for count, size in zip(beams, c.levels, strict=True))
     return 2.0 * (reading + rows * row + logits)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from genius.cli.common import add_bundle
 from genius.schema import SearchOptions, UserError
+from genius.sources import ALL
 
 if TYPE_CHECKING:
     from genius.benchmark.decode import DecodeReport
@@ -47,6 +48,7 @@ def add(commands: Any) -> None:
     )
     search = _add(kinds, "search", "a whole search with a real model, stage by stage", _search)
     search.add_argument("--image", type=Path, metavar="FILE", help="ask with this picture, not with texts")
+    search.add_argument("--collection", default=ALL, metavar="NAME|FOLDER", help="what to search (all)")
     add_bundle(search)
 
 
@@ -103,7 +105,8 @@ def _search(args: argparse.Namespace) -> None:
     wording = TASKS[0 if image is None else 4].wordings[0]
     texts = [TEXTS[i % len(TEXTS)] if image is None else "" for i in range(args.queries + 1)]
     queries = [Query(image, text, wording) for text in texts]
-    report = measure_search(Engine.load(args.bundle), queries, SearchOptions())
+    engine = Engine.load(args.bundle, args.collection)
+    report = measure_search(engine, queries, SearchOptions())
     _write(args, report)
     print(search_table(report))
 
