@@ -134,7 +134,8 @@ def decode_table(report: DecodeReport) -> str:
     lines.append(f"{'':28}{'beams':>6}{'p50 ms':>9}{'p95 ms':>9}{'faster':>8}  same IDs, log-probs within")
     for row in report.rows:
         pair = row.agreement
-        beside = f"{pair.shared:.2%}, {pair.difference:.1e} beside {pair.other}" if pair else ""
+        within = "" if pair is None or pair.difference is None else f", {pair.difference:.1e}"
+        beside = f"{pair.shared:.2%}{within} beside {pair.other}" if pair else ""
         name = f"{row.way}, {row.dtype}"
         lines.append(
             f"{name:28}{row.beams:6}{row.times.p50:9.1f}{row.times.p95:9.1f}{row.faster:7.1f}×  {beside}"
