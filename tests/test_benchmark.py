@@ -38,10 +38,10 @@ def test_decode_compares_ours_with_generate() -> None:
     assert rows[SAME, "float32", 5].agreement == Agreement(
         "generate float32",
         1.0,
-        rows[SAME, "float32", 5].agreement.difference,  # type: ignore[union-attr]
+        rows[SAME, "float32", 5].agreement.difference,
     )
-    assert rows[CERTAIN, "float32", 5].agreement.shared == 1  # type: ignore[union-attr]
-    assert rows[WHOLE, "bfloat16", 5].agreement.difference < 0.1  # type: ignore[union-attr]
+    assert rows[CERTAIN, "float32", 5].agreement == Agreement(f"{WHOLE} float32", 1.0, None)
+    assert rows[WHOLE, "bfloat16", 5].agreement.difference < 0.1
     assert set(report.per_second[f"{WHOLE}, float32"]) == {1, 32}
     assert json.loads(json.dumps(asdict(report)))["ids"] == 300
 

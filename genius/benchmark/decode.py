@@ -38,11 +38,14 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Agreement:
-    """A search beside another: share of its IDs that the other has, and how far their log-probs differ."""
+    """A search beside another: share of its IDs that the other has, and how far their log-probs differ.
+
+    Candidates only have no whole log-probs to compare.
+    """
 
     other: str
     shared: float
-    difference: float
+    difference: float | None
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,13 @@ class DecodeReport:
     def equal(self) -> bool:
         """Whether ours found the IDs that generate found, with the same log-probs."""
         pairs = [row.agreement for row in self.rows if row.way == SAME and row.dtype == "float32"]
-        return all(pair and pair.shared == 1 and pair.difference <= TOLERANCE for pair in pairs)
+        return all(
+            pair is not None
+            and pair.shared == 1
+            and pair.difference is not None
+            and pair.difference <= TOLERANCE
+            for pair in pairs
+        )
 
 
 def measure_decode(
@@ -143,7 +152,11 @@ def _race(searches: dict[tuple[str, str], Search], asked: Tensor, width: int) ->
     rows = []
     for way, dtype in searches:
         other = _other(way, dtype)
-        agreement = None if other is None else _agreement(found[way, dtype], found[other], " ".join(other))
+        agreement = (
+            None
+            if other is None
+            else _agreement(found[way, dtype], found[other], " ".join(other), whole=way != CERTAIN)
+        )
         own = times[way, dtype]
         rows.append(Row(way, dtype, width, own, round(slowest / own.p50, 2), agreement))
     return rows
@@ -156,7 +169,7 @@ def _other(way: str, dtype: str) -> tuple[str, str] | None:
     return {SAME: (GENERATE, dtype), CERTAIN: (WHOLE, dtype)}.get(way)
 
 
-def _agreement(found: list[Found], others: list[Found], name: str) -> Agreement:
+def _agreement(found: list[Found], others: list[Found], name: str, *, whole: bool) -> Agreement:
     shares, differences = [], [0.0]
     for (ids, log_probs), (other_ids, other_log_probs) in zip(found, others, strict=True):
         known = dict(zip(map(tuple, other_ids.tolist()), other_log_probs.tolist(), strict=True))
@@ -167,7 +180,7 @@ def _agreement(found: list[Found], others: list[Found], name: str) -> Agreement:
         ]
         shares.append(len(both) / max(len(ids), len(other_ids)))
         differences += [abs(theirs - own) for theirs, own in both]
-    return Agreement(name, round(float(np.mean(shares)), 4), max(differences))
+    return Agreement(name, round(float(np.mean(shares)), 4), max(differences) if whole else None)
 
 
 def _per_second(decoder: Decoder, trie: CodeTrie, width: int, settings: dict[str, Any]) -> dict[int, float]:
@@ -196,7 +209,8 @@ def operations(config: DecoderConfig, width: int) -> float:
     row = c.layers * (4 * c.width * inner + 2 * prefixes * c.width + 2 * c.width * c.feed_forward)
     reading = c.dim * c.prefixes * c.width + c.layers * 4 * c.prefixes * c.width * inner
     rows = 2 * c.levels[0] + width * (len(c.levels) - 2)
-    logits = c.levels[0] * c.width + sum(width * size * c.width for size in c.levels[1:])
+    beams = (1, c.levels[0], *[width] * (len(c.levels) - 2))  # that a level's codes are weighed for
+    logits = sum(count * size * c.width for count, size in zip(beams, c.levels, strict=True))
     return 2.0 * (reading + rows * row + logits)
 
 

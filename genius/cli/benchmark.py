@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from genius.cli.common import add_bundle
 from genius.schema import SearchOptions, UserError
+from genius.sources import ALL
 
 if TYPE_CHECKING:
     from genius.benchmark.decode import DecodeReport
@@ -47,6 +48,7 @@ def add(commands: Any) -> None:
     )
     search = _add(kinds, "search", "a whole search with a real model, stage by stage", _search)
     search.add_argument("--image", type=Path, metavar="FILE", help="ask with this picture, not with texts")
+    search.add_argument("--collection", default=ALL, metavar="NAME|FOLDER", help="what to search (all)")
     add_bundle(search)
 
 
@@ -103,7 +105,8 @@ def _search(args: argparse.Namespace) -> None:
     wording = TASKS[0 if image is None else 4].wordings[0]
     texts = [TEXTS[i % len(TEXTS)] if image is None else "" for i in range(args.queries + 1)]
     queries = [Query(image, text, wording) for text in texts]
-    report = measure_search(Engine.load(args.bundle), queries, SearchOptions())
+    engine = Engine.load(args.bundle, args.collection)
+    report = measure_search(engine, queries, SearchOptions())
     _write(args, report)
     print(search_table(report))
 
@@ -131,7 +134,8 @@ def decode_table(report: DecodeReport) -> str:
     lines.append(f"{'':28}{'beams':>6}{'p50 ms':>9}{'p95 ms':>9}{'faster':>8}  same IDs, log-probs within")
     for row in report.rows:
         pair = row.agreement
-        beside = f"{pair.shared:.2%}, {pair.difference:.1e} beside {pair.other}" if pair else ""
+        within = "" if pair is None or pair.difference is None else f", {pair.difference:.1e}"
+        beside = f"{pair.shared:.2%}{within} beside {pair.other}" if pair else ""
         name = f"{row.way}, {row.dtype}"
         lines.append(
             f"{name:28}{row.beams:6}{row.times.p50:9.1f}{row.times.p95:9.1f}{row.faster:7.1f}×  {beside}"
