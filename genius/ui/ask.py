@@ -44,7 +44,7 @@ class Ask:
     def options(self) -> SearchOptions:
         """How to search; a chosen modality becomes the first code of every answer."""
         target = MODES[self.mode]
-        prefix = () if target is None else (int(target),)
+        prefix: tuple[int, ...] = () if target is None else (int(target),)
         codes = tuple(code for code in self.within if isinstance(code, int))
         if codes and prefix not in ((), codes[:1]):
             raise UserError(

@@ -95,9 +95,8 @@ def grouped(
     """The group [n] of each candidate, and the groups' titles and colours."""
     if colour == "code" and codes.shape[1] > 1:
         used, groups = np.unique(codes[:, 1], return_inverse=True)
-        titles = [_anywhere(guide, 1, code) for code in used.tolist()]
         return groups.reshape(-1), [
-            (title, str(int(code * 7 % HUES))) for title, code in zip(titles, used, strict=True)
+            (_anywhere(guide, 1, code), str(code * 7 % HUES)) for code in used.tolist()
         ]
     if colour == "collection":
         names = [candidate.collection for candidate in candidates]
