@@ -44,21 +44,28 @@ function traces() {
   });
 }
 
+// The query and what was found, over the points: marks as traces, as points are, and words as annotations.
 function overlays() {
-  const ink = css('--g-ink');
+  const over = { type: POINTS, mode: 'markers', hoverinfo: 'none', showlegend: false };
+  const many = data.marks.length > 60;
   const rings = {
-    type: 'scatter', mode: data.numbered ? 'markers+text' : 'markers', hoverinfo: 'none', showlegend: false,
-    x: data.marks.map((m) => m[1]), y: data.marks.map((m) => m[2]), text: data.marks.map((m) => String(m[0])), customdata: data.marks.map((m) => m[3]),
-    textposition: 'top center', textfont: { size: 13, color: ink, weight: 700 },
-    marker: { size: data.marks.length > 60 ? 7 : 12, color: 'rgba(0,0,0,0)', line: { width: 2, color: ink } },
+    ...over, x: data.marks.map((m) => m[1]), y: data.marks.map((m) => m[2]), text: data.marks.map((m) => String(m[0])), customdata: data.marks.map((m) => m[3]),
+    marker: { size: many ? 8 : 14, symbol: 'circle-open', color: css('--g-ink'), opacity: 1, line: { width: many ? 1.5 : 2.5, color: css('--g-ink') } },
   };
   const query = !data.query ? [] : [{
-    type: 'scatter', mode: 'markers+text', hoverinfo: 'none', showlegend: false, x: [data.query[0]], y: [data.query[1]], text: ['your query'],
-    textposition: 'bottom center', textfont: { size: 13, color: css('--g-accent'), weight: 700 },
-    marker: { size: 22, symbol: 'star', color: css('--g-accent'), line: { width: 2, color: css('--g-sheet') } },
+    ...over, x: [data.query[0]], y: [data.query[1]], text: ['your query'],
+    marker: { size: 24, symbol: 'star', color: css('--g-accent'), opacity: 1, line: { width: 2, color: css('--g-sheet') } },
   }];
   return [rings, ...query];
 }
+
+function said() {
+  const word = (text, x, y, shift, color) => ({ text: `<b>${text}</b>`, x, y, yshift: shift, showarrow: false, captureevents: false, font: { size: 13, color }, bgcolor: paper(), borderpad: 1 });
+  const numbers = data.numbered && data.marks.length <= 60 ? data.marks.map(([n, x, y]) => word(n, x, y, 16, css('--g-ink'))) : [];
+  return data.query ? [...numbers, word('your query', ...data.query, -20, css('--g-accent'))] : numbers;
+}
+
+const paper = () => (dark() ? 'rgba(29,33,35,.72)' : 'rgba(255,254,251,.76)');
 
 // Names that do not overlap in what is in view; the largest first, so that looking closer brings up more.
 function labels(range) {
@@ -78,7 +85,7 @@ function labels(range) {
     if (found.some((label) => label.plain === text)) continue;
     if (taken.some(([qx, qy, h]) => Math.abs(px - qx) < half + h && Math.abs(py - qy) < 22)) continue;
     taken.push([px, py, half]);
-    found.push({ plain: text, x, y, text: safe(text), showarrow: false, captureevents: false, font: { size: 12.5, color: css('--g-ink') }, bgcolor: dark() ? 'rgba(29,33,35,.72)' : 'rgba(255,254,251,.76)', borderpad: 1 });
+    found.push({ plain: text, x, y, text: safe(text), showarrow: false, captureevents: false, font: { size: 12.5, color: css('--g-ink') }, bgcolor: paper(), borderpad: 1 });
   }
   return found;
 }
@@ -94,7 +101,7 @@ function layout(range) {
   const axis = { visible: false, fixedrange: false };
   return {
     margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', hovermode: 'closest',
-    dragmode: 'pan', xaxis: { ...axis, range: [...range[0]] }, yaxis: { ...axis, range: [...range[1]] }, annotations: labels(range),
+    dragmode: 'pan', xaxis: { ...axis, range: [...range[0]] }, yaxis: { ...axis, range: [...range[1]] }, annotations: [...labels(range), ...said()],
     font: { family: getComputedStyle(document.body).fontFamily, color: css('--g-ink') }, modebar: { bgcolor: 'rgba(0,0,0,0)', color: css('--g-faint'), activecolor: css('--g-accent') },
   };
 }
@@ -154,7 +161,7 @@ function wire(plot) {
   plot.on('plotly_relayout', (change) => {
     if ('annotations' in change) return;
     hide();
-    Plotly.relayout(plot, { annotations: labels(inView(plot)) });
+    Plotly.relayout(plot, { annotations: [...labels(inView(plot)), ...said()] });
   });
 }
 

@@ -207,7 +207,7 @@ class Atlas:
     def path(self, z: NDArray[np.float32]) -> tuple[PathStep, ...]:
         """The way of a unit vector z [d] through the levels, as the quantizer codes it (Eq. 4–6)."""
         residual, steps = z.astype(np.float32), []
-        prefix: tuple[int, ...] = ()
+        prefix: Prefix = ()
         for book in self.books:
             distance = np.linalg.norm(book - residual, axis=1)
             best, second = np.argsort(distance, kind="stable")[[0, min(1, len(book) - 1)]].tolist()

@@ -51,9 +51,9 @@ class Explanation:
         aside = folder.with_name(folder.name + ".partial")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        arrays: dict[str, NDArray[Any]] = {f"map_{name}": places for name, places in self.maps.items()}
+        arrays: dict[str, Any] = {f"map_{name}": places for name, places in self.maps.items()}
         arrays |= {"residuals": self.residuals, "mapped": self.mapped.astype(np.uint32)}
-        np.savez_compressed(aside / ARRAYS_FILE, allow_pickle=False, **arrays)
+        np.savez_compressed(aside / ARRAYS_FILE, **arrays)
         (aside / WORDS_FILE).write_text(
             json.dumps(self._words(index), ensure_ascii=False) + "\n", encoding="utf-8"
         )

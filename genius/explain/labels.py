@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,14 +30,10 @@ def known_labels(candidates: Sequence[Candidate]) -> list[Labels]:
     OpenMoji tells flag, person or thing, skin tone and gender; other collections the folder a picture is in.
     """
     traits = openmoji.labels() if any(c.collection == openmoji.NAME for c in candidates) else {}
-    makers: list[tuple[str, Callable[[Candidate], str]]] = [("folder", _folder)]
+    found = [Labels("folder", tuple(_folder(candidate) for candidate in candidates))]
     for title in openmoji.LABELS:
-
-        def trait(candidate: Candidate, title: str = title) -> str:
-            return traits.get(_picture(candidate), {}).get(title, "")
-
-        makers.append((title, trait))
-    found = [Labels(title, tuple(make(candidate) for candidate in candidates)) for title, make in makers]
+        known = (traits.get(_picture(candidate), {}) for candidate in candidates)
+        found.append(Labels(title, tuple(of_one.get(title, "") for of_one in known)))
     return [labels for labels in found if labels.informative]
 
 

@@ -39,7 +39,7 @@ def sample(count: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(SETTINGS.seed).permutation(count)[:MOST])
 
 
-def lay_out(vectors: NDArray[np.float32], start: NDArray[np.number] | None = None) -> NDArray[np.uint16]:
+def lay_out(vectors: NDArray[np.float32], start: NDArray | None = None) -> NDArray[np.uint16]:
     """UMAP of vectors [n, d] on a grid [n, 2]; equal vectors get one place.
 
     `start` [n, 2] lets one map resemble another. `SMALL` vectors or fewer are laid out by their two main
@@ -64,9 +64,7 @@ def lay_out(vectors: NDArray[np.float32], start: NDArray[np.number] | None = Non
     return _on_grid(reducer.fit_transform(unique)[back])
 
 
-def place(
-    vectors: NDArray[np.float32], known: NDArray[np.float32], places: NDArray[np.number]
-) -> NDArray[np.float32]:
+def place(vectors: NDArray[np.float32], known: NDArray[np.float32], places: NDArray) -> NDArray[np.float32]:
     """Where vectors [k, d] belong on a map [n, 2] of known ones [n, d]: the mean place of the nearest.
 
     Steadier than UMAP's own transform, which starts at such a mean and then moves it by chance.
@@ -83,7 +81,7 @@ def place(
 
 
 def place_all(
-    vectors: NDArray[np.float32], known: NDArray[np.float32], places: NDArray[np.number]
+    vectors: NDArray[np.float32], known: NDArray[np.float32], places: NDArray
 ) -> NDArray[np.uint16]:
     """`place`, for many vectors of which some are equal, on the grid of the map."""
     unique, back = np.unique(np.round(vectors, 5), axis=0, return_inverse=True)
@@ -104,7 +102,7 @@ def _spread(places: NDArray[np.float32]) -> NDArray[np.float32]:
     return wide + np.random.default_rng(SETTINGS.seed).normal(scale=1e-3, size=wide.shape).astype(np.float32)
 
 
-def _on_grid(places: NDArray[np.number]) -> NDArray[np.uint16]:
+def _on_grid(places: NDArray[np.floating]) -> NDArray[np.uint16]:
     """Whole numbers from 0, with the proportions kept; a stray far point does not squeeze the others."""
     low, high = np.quantile(places, [0.001, 0.999], axis=0)
     places = np.clip(places, low, high)

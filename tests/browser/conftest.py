@@ -83,7 +83,7 @@ def visit(app: gr.Blocks, chromium: object) -> Iterator[Callable]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(60_000)  # the machine may be busy
+        page.set_default_timeout(120_000)  # the machine may be busy
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
         page.on("response", lambda got: complaints.append(got.url) if got.status >= 400 else None)
