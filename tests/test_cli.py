@@ -153,8 +153,10 @@ class Stages(SimpleNamespace):
     def __init__(self) -> None:
         super().__init__(ran=[], TrainingData=lambda *folders, seed: (*folders, seed))
 
-    def run_encoder(self, data: object, settings: object) -> None:
-        self.ran.append(("encoder", data, settings))
+    def keep_freed_memory(self) -> None: ...
+
+    def run_encoder(self, data: object, image: object, text: object) -> None:
+        self.ran += [("image tower", data, image), ("text tower", data, text)]
 
     def run_quantizer(self, data: object, settings: object) -> None:
         self.ran.append(("quantizer", data, settings))
@@ -184,10 +186,11 @@ def test_training_runs_the_stages_in_order_and_passes_what_was_asked(
         "5",
     ]
     assert cli.main(command) == 0
-    assert [name for name, *_ in stages.ran] == ["encoder", "quantizer", "decoder", "bundle"]
-    assert all(data == (tmp_path, tmp_path, None, None, 5) for _, data, _ in stages.ran)
-    assert all((settings.epochs, settings.seed) == (2, 5) for _, _, settings in stages.ran[:3])
-    assert stages.ran[3][2] == tmp_path / "bundle"
+    towers = ["image tower", "text tower"]
+    assert [name for name, *_ in stages.ran] == [*towers, "quantizer", "decoder", "bundle"]
+    assert all(data == (tmp_path, tmp_path, None, None, None, 5) for _, data, _ in stages.ran)
+    assert all((settings.epochs, settings.seed) == (2, 5) for _, _, settings in stages.ran[:4])
+    assert stages.ran[4][2] == tmp_path / "bundle"
 
 
 def test_one_stage_keeps_its_own_number_of_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,8 @@ class ImageTrainer:
         pooled = torch.zeros(len(items), FEATURES)
         if classes:
             pooled[classes] = self.classes.made_up([label_of(items[n]) for n in classes])
+        if not pictured:
+            return pooled, pooled.new_zeros(())
         ids = [items[n].id for n in pictured]
         picks = torch.randint(self.views.count, (len(ids),)).tolist()
         with torch.autocast("cpu", torch.bfloat16):

@@ -78,7 +78,7 @@ class TextTrainer:
 
     def image(self, items: Sequence[Item], *, plain: bool) -> Tensor:
         """Features [N, d] of the plain pictures of items, or of any view of them."""
-        rows = [self.bank.shown_row[item.id] for item in items]
+        rows = torch.tensor([self.bank.shown_row[item.id] for item in items], dtype=torch.long)
         views = torch.zeros(len(rows), dtype=torch.long)
         if not plain:
             views = torch.randint(self.pooled.shape[1], (len(rows),))
