@@ -28,8 +28,8 @@ def path(
         '<p class="g-lead">At each level the nearest codeword is taken, and the next level codes what is '
         "left over. A <em>close call</em> is a level where another code was nearly as near: its neighbours "
         "are worth a look.</p>"
-        f'<ol class="g-path">{rows}</ol><section class="g-codes"><h3>Who lives there</h3><p>{alone}</p>'
-        f"{faces(found, guide)}</section>"
+        f'<ol class="g-path">{rows}</ol><div class="g-codes"><section><h3>Who lives there</h3><p>{alone}</p>'
+        f"{faces(found, guide)}</section></div>"
     )
 
 
@@ -93,7 +93,7 @@ def editor(
         '<p class="g-lead">Change one code: the menus offer only continuations that somebody has. The '
         "codes after it stay "
         'as far as they exist.</p><div class="g-menus" '
-        f'data-for="{" ".join(map(str, address))}">{menus}</div><section class="g-codes"><h3>'
+        f'data-for="{" ".join(map(str, address))}">{menus}</div><div class="g-codes"><section><h3>'
         f"{plural(total, 'candidate')} {'answers' if total == 1 else 'answer'} to "
         f'{esc(guide.trail(address))}</h3>{faces(answers, guide)}<div class="g-acts">'
         f'<button type="button" data-act="within" data-for="{" ".join(map(str, address))}">Search within '
