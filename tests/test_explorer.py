@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,16 @@ def said(explorer: Explorer) -> Said:
 def _evil_guide() -> tuple[Guide, Atlas]:
     engine = Words(tuple(f"cat {EVIL} {n}" for n in range(20)))
     return Guide(Said({(0, 1): EVIL}), engine.index.candidates), Atlas(engine.index, None, engine.codebooks)
+
+
+def _unclosed(html: str) -> list[str]:
+    """Elements that are opened and not closed, or closed and not opened."""
+    found: list[str] = []
+    reader = HTMLParser()
+    reader.handle_starttag = lambda tag, _: found.append(tag) if tag not in ("img", "br") else None  # type: ignore[method-assign]
+    reader.handle_endtag = lambda tag: found.pop() if found and found[-1] == tag else found.append("/" + tag)  # type: ignore[method-assign,func-returns-value]
+    reader.feed(html)
+    return found
 
 
 def test_names_appear_once_they_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,6 +151,7 @@ def test_other_peoples_text_is_escaped_in_the_tabs() -> None:
         map_view.gallery([1, 2], atlas.index.codes([1, 2]), evil_names),
     ]
     for html in pages:
+        assert _unclosed(html) == []
         tags = _tags(html)
         assert tags and not [tag for tag, _ in tags if tag == "script"]
         assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]

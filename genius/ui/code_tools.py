@@ -28,8 +28,8 @@ def path(
         '<p class="g-lead">At each level the nearest codeword is taken, and the next level codes what is '
         "left over. A <em>close call</em> is a level where another code was nearly as near: its neighbours "
         "are worth a look.</p>"
-        f'<ol class="g-path">{rows}</ol><section class="g-codes"><h3>Who lives there</h3><p>{alone}</p>'
-        f"{faces(found, guide)}</section>"
+        f'<ol class="g-path">{rows}</ol><div class="g-codes"><section><h3>Who lives there</h3><p>{alone}</p>'
+        f"{faces(found, guide)}</section></div>"
     )
 
 
@@ -89,17 +89,17 @@ def editor(
 ) -> str:
     """An address as a row of menus, one a level, that offer only what exists; below, who answers to it."""
     menus = "".join(_menu(level, address, branches, guide) for level, branches in enumerate(options))
+    codes = " ".join(map(str, address))
+    who = (
+        f"{plural(total, 'candidate')} {'answers' if total == 1 else 'answer'} to {esc(guide.trail(address))}"
+    )
     return (
         '<p class="g-lead">Change one code: the menus offer only continuations that somebody has. The '
-        "codes after it stay "
-        'as far as they exist.</p><div class="g-menus" '
-        f'data-for="{" ".join(map(str, address))}">{menus}</div><section class="g-codes"><h3>'
-        f"{plural(total, 'candidate')} {'answers' if total == 1 else 'answer'} to "
-        f'{esc(guide.trail(address))}</h3>{faces(answers, guide)}<div class="g-acts">'
-        f'<button type="button" data-act="within" data-for="{" ".join(map(str, address))}">Search within '
-        "this</button>"
-        f'<button type="button" data-prefix="{" ".join(map(str, address))}">Open its '
-        "page</button></div></section>"
+        "codes after it stay as far as they exist.</p>"
+        f'<div class="g-menus" data-for="{codes}">{menus}</div>'
+        f'<div class="g-codes"><section><h3>{who}</h3>{faces(answers, guide)}<div class="g-acts">'
+        f'<button type="button" data-act="within" data-for="{codes}">Search within this</button>'
+        f'<button type="button" data-prefix="{codes}">Open its page</button></div></section></div>'
     )
 
 
