@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import faiss
@@ -80,7 +81,7 @@ def measure_scale(
     for z in asked:
         for ways, took in zip(searches, seconds, strict=True):
             for way, search in ways.items():
-                took[way].append(timed(lambda s=search, z=z: s(z))[0])
+                took[way].append(timed(partial(search, z))[0])
     times = [
         {way: Times.of(took[1:]) for way, took in each.items()} for each in seconds
     ]  # the first warms up

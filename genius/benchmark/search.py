@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from genius.benchmark.machine import Machine, Times
 from genius.engine import Engine
-from genius.schema import Query, SearchOptions
+from genius.schema import Query, SearchOptions, Timings
 
 STAGES = ("encode", "fuse", "decode", "rerank", "total")
 
@@ -26,7 +26,7 @@ def measure_search(engine: Engine, queries: Sequence[Query], options: SearchOpti
     """Ask the queries one at a time; the first one warms up and does not count."""
     machine = Machine.here()
     ways = {"explained": replace(options, explain=True), "not explained": replace(options, explain=False)}
-    timings = {way: [] for way in ways}
+    timings: dict[str, list[Timings]] = {way: [] for way in ways}
     for query in queries:
         for way, chosen in ways.items():
             timings[way].append(engine.search([query], chosen)[0].timings)

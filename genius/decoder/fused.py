@@ -9,12 +9,13 @@ is carried from layer to layer stays in single precision.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genius.decoder.t5 import EPSILON, T5, Block
+from genius.decoder.t5 import EPSILON, T5, Block, RMSNorm
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +128,9 @@ class FusedT5:
         """Fuse trained weights, for sequences of at most `length` places."""
         self.table = t5.shared.weight
         self.bias = t5.position_bias(length).float()
-        self.scale = t5.decoder["final_layer_norm"].weight.float() * self.table.shape[1] ** -0.5
-        self.blocks = [FusedBlock.of(block, t5.encoder["final_layer_norm"].weight) for block in t5.blocks]
+        before, after = (cast(RMSNorm, part["final_layer_norm"]).weight for part in (t5.encoder, t5.decoder))
+        self.scale = after.float() * self.table.shape[1] ** -0.5
+        self.blocks = [FusedBlock.of(block, before) for block in t5.blocks]
 
     def start(self, prefixes: Tensor) -> Beams:
         """Read prefixes [B, N, width] once; each query has one beam, without a place yet."""
