@@ -9,12 +9,13 @@ is carried from layer to layer stays in single precision.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genius.decoder.t5 import EPSILON, T5, Block
+from genius.decoder.t5 import EPSILON, T5, Block, RMSNorm
 
 
 @dataclass(frozen=True, eq=False)
