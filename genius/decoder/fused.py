@@ -9,13 +9,12 @@ is carried from layer to layer stays in single precision.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genius.decoder.t5 import EPSILON, T5, Block, RMSNorm
+from genius.decoder.t5 import EPSILON, T5, Block
 
 
 @dataclass(frozen=True, eq=False)
