@@ -171,4 +171,8 @@ def test_the_endpoint_returns_json(app: gr.Blocks, engine: FakeEngine, broken_pi
     ):
         with pytest.raises(AppError, match=says):
             client.predict(**wrong, api_name="/search")
-    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/search"]
+    assert list(client.view_api(return_format="dict")["named_endpoints"]) == [
+        "/search",
+        "/explain_code",
+        "/encode",
+    ]
