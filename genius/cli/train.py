@@ -62,11 +62,13 @@ def train(args: argparse.Namespace) -> None:
 def _run_stage(stages: ModuleType, stage: str, data: object, args: argparse.Namespace) -> None:
     from genius.training.decoder import DecoderTraining
     from genius.training.image_tower import ImageTraining
+    from genius.training.projections import ProjectionTraining
     from genius.training.quantizer import QuantizerTraining
     from genius.training.text_tower import TextTraining
 
     if stage == "encoder":
-        stages.run_encoder(data, _settings(ImageTraining, args), _settings(TextTraining, args))
+        parts = (ImageTraining, TextTraining, ProjectionTraining)
+        stages.run_encoder(data, *(_settings(part, args) for part in parts))
     elif stage == "quantizer":
         stages.run_quantizer(data, _settings(QuantizerTraining, args))
     else:
