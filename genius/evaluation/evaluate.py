@@ -1,0 +1,144 @@
+"""One model on M-BEIR's files: candidates coded, queries searched in parts, and all of it counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from genius.checkpoint import Bundle
+from genius.encoder import batches
+from genius.engine import Engine
+from genius.evaluation.coded import CodedPool, code_pool
+from genius.evaluation.measures import own_address, recall
+from genius.evaluation.pool import Pool, Progress
+from genius.evaluation.problems import Problems
+from genius.evaluation.queries import Asked
+from genius.evaluation.report import SPECIFIC, UNIVERSAL, ModelResult, PoolFacts, TaskResult, Written
+from genius.evaluation.search import Found, Searched, search_all
+from genius.index import CandidateIndex
+from genius.parts import kept, key_of, stamp
+
+PART = 256
+"""How many queries are searched between two savings."""
+
+Bar = Callable[[str], AbstractContextManager[Progress]]
+
+
+def evaluate(
+    bundle: Bundle,
+    name: str,
+    pool: Pool,
+    queries: Sequence[Asked],
+    names: Callable[[int], str],
+    *,
+    widths: Sequence[int],
+    rerank: bool,
+    folder: Path,
+    problems: Problems,
+    bar: Bar,
+) -> ModelResult:
+    """Measure a model; what is finished is kept in a folder, and found there after an interruption.
+
+    `names` gives a data set's name by its number; `bar` a progress bar by its label.
+
+    Raises
+    ------
+    UserError
+        If a picture cannot be opened, unless `problems` are to be skipped.
+    """
+    engine = Engine(bundle, CandidateIndex.empty(bundle.quantizer.config.levels, bundle.encoder.dim))
+    with bar(f"{name}: candidates") as progress:
+        coded = code_pool(engine, pool, folder, problems, progress)
+    groups = _groups(_answerable(queries, coded, problems))
+    everything = Searched.of(engine, coded, np.arange(len(pool)))
+    facts = {UNIVERSAL: _facts(coded, everything)}
+    results = []
+    done, total = 0, sum(map(len, groups))
+    with bar(f"{name}: queries") as progress:
+        for group in groups:
+            task, dataset = group[0].task, group[0].dataset
+            own = Searched.of(engine, coded, pool.own(dataset, task.target))
+            facts[SPECIFIC] = _facts(coded, own)
+            parts = []
+            for part in batches(len(group), PART):
+                parts.append(_part(engine, coded, (everything, own), group[part], widths, folder))
+                done += part.stop - part.start
+                progress(done, total)
+            found = _joined(parts)
+            for query, usable in zip(group, found.usable, strict=True):
+                if not usable:
+                    problems.add("a picture that cannot be opened", query.file, query.line)
+            problems.refuse()
+            results += [
+                TaskResult(
+                    pool=kind,
+                    task=task.id,
+                    label=task.label,
+                    dataset=names(dataset),
+                    queries=int(found.usable.sum()),
+                    facts=facts[kind],
+                    exact=recall(found.exact[found.usable, place]),
+                    written=_written(found, place, widths, rerank),
+                )
+                for place, kind in enumerate((UNIVERSAL, SPECIFIC))
+                if found.usable.any()
+            ]
+    return ModelResult(name, bundle.fingerprint, tuple(results))
+
+
+def _answerable(queries: Sequence[Asked], coded: CodedPool, problems: Problems) -> list[Asked]:
+    """The queries that have a positive left once unusable candidates are gone."""
+    kept_queries = []
+    for query in queries:
+        positives = tuple(row for row in query.positives if coded.usable[row])
+        if positives:
+            kept_queries.append(replace(query, positives=positives))
+        else:
+            problems.add("no positive can be opened", query.file, query.line, query.id)
+    return kept_queries
+
+
+def _groups(queries: Sequence[Asked]) -> list[list[Asked]]:
+    """Queries by task and data set, in that order."""
+    groups: dict[tuple[int, int], list[Asked]] = {}
+    for query in queries:
+        groups.setdefault((query.task.id, query.dataset), []).append(query)
+    return [groups[key] for key in sorted(groups)]
+
+
+def _part(
+    engine: Engine,
+    coded: CodedPool,
+    pools: Sequence[Searched],
+    queries: Sequence[Asked],
+    widths: Sequence[int],
+    folder: Path,
+) -> Found:
+    asked = [(q.id, q.task.id, q.text, q.instruction, stamp(q.image), q.positives) for q in queries]
+    path = folder / f"queries-{key_of(coded.key, tuple(widths), asked)}.npz"
+    return Found(**kept(path, lambda: vars(search_all(engine, coded, pools, queries, widths))))
+
+
+def _joined(parts: Sequence[Found]) -> Found:
+    return Found(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])})
+
+
+def _facts(coded: CodedPool, pool: Searched) -> PoolFacts:
+    return PoolFacts(len(pool.rows), pool.trie.unique_ids, own_address(coded.codes[pool.rows]))
+
+
+def _written(found: Found, pool: int, widths: Sequence[int], rerank: bool) -> tuple[Written, ...]:
+    return tuple(
+        Written(
+            beams=width,
+            genius=recall(found.genius[found.usable, pool, place]),
+            reranked=recall(found.reranked[found.usable, pool, place]) if rerank else None,
+            in_beam=float(found.in_beam[found.usable, pool, place].mean()),
+            modality=float(found.modality[found.usable, pool, place].mean()),
+        )
+        for place, width in enumerate(widths)
+    )
