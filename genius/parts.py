@@ -26,7 +26,7 @@ def kept(path: Path, compute: Callable[[], Arrays]) -> Arrays:
     arrays = compute()
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".tmp.npz")
-    np.savez(aside, **arrays)
+    np.savez(aside, allow_pickle=False, **arrays)
     os.replace(aside, path)
     return arrays
 

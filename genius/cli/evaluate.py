@@ -66,14 +66,15 @@ def evaluate(args: argparse.Namespace) -> None:
 
     parts = args.json.with_name(args.json.name + ".parts")
     models = []
+    distinct = len({path.name for path in args.bundle}) == len(args.bundle)
     for path in args.bundle:
         models.append(
             measure(
                 load_bundle(path),
-                path.name or str(path),
+                path.name if distinct else str(path),
                 pool,
                 queries,
-                lambda dataset: instructions.names.get(dataset, str(dataset)),
+                instructions.names,
                 widths=widths,
                 rerank=args.rerank,
                 folder=parts,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from genius.evaluation.report import SPECIFIC, UNIVERSAL, ModelResult, PoolFacts
 from genius.evaluation.search import Found, Searched, search_all
 from genius.index import CandidateIndex
 from genius.parts import kept, key_of, stamp
+from genius.schema import UserError
 
 PART = 256
 """How many queries are searched between two savings."""
@@ -33,7 +34,7 @@ def evaluate(
     name: str,
     pool: Pool,
     queries: Sequence[Asked],
-    names: Callable[[int], str],
+    names: Mapping[int, str],
     *,
     widths: Sequence[int],
     rerank: bool,
@@ -43,7 +44,7 @@ def evaluate(
 ) -> ModelResult:
     """Measure a model; what is finished is kept in a folder, and found there after an interruption.
 
-    `names` gives a data set's name by its number; `bar` a progress bar by its label.
+    `names` has each data set's name by its number; `bar` a progress bar by its label.
 
     Raises
     ------
@@ -78,7 +79,7 @@ def evaluate(
                     pool=kind,
                     task=task.id,
                     label=task.label,
-                    dataset=names(dataset),
+                    dataset=names[dataset],
                     queries=int(found.usable.sum()),
                     facts=facts[kind],
                     exact=recall(found.exact[found.usable, place]),
@@ -87,6 +88,10 @@ def evaluate(
                 for place, kind in enumerate((UNIVERSAL, SPECIFIC))
                 if found.usable.any()
             ]
+    if not results:
+        raise UserError(
+            "Nothing could be searched: of every query or its positives, a picture cannot be opened."
+        )
     return ModelResult(name, bundle.fingerprint, tuple(results))
 
 
