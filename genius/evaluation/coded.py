@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from genius.engine import Engine
+from genius.engine import Coded, Engine
 from genius.evaluation.pool import Placed, Pool, Progress
 from genius.evaluation.problems import Problems
 from genius.images import open_image
@@ -84,7 +84,8 @@ def _code(engine: Engine, part: Sequence[Placed], progress: Progress) -> Arrays:
         coded = engine.code([one.candidate for one in part], progress)
     except UserError:  # rare, so that pictures are not all opened twice to be sure
         usable[:] = [one.candidate.image is None or opens(one.candidate.image) for one in part]
-        coded = engine.code([one.candidate for one, good in zip(part, usable, strict=True) if good], progress)
+        good = [part[place].candidate for place in np.flatnonzero(usable)]
+        coded = engine.code(good, progress) if good else Coded(codes[:0], vectors[:0])
     codes[usable], vectors[usable] = coded.codes, coded.vectors
     return {"codes": codes, "vectors": vectors, "usable": usable}
 

@@ -16,7 +16,7 @@ from genius.evaluation.coded import CodedPool, code_pool
 from genius.evaluation.measures import own_address, recall
 from genius.evaluation.pool import Pool, Progress
 from genius.evaluation.problems import Problems
-from genius.evaluation.queries import Asked
+from genius.evaluation.queries import Asked, answerable
 from genius.evaluation.report import SPECIFIC, UNIVERSAL, ModelResult, PoolFacts, TaskResult, Written
 from genius.evaluation.search import Found, Searched, search_all
 from genius.index import CandidateIndex
@@ -54,7 +54,7 @@ def evaluate(
     engine = Engine(bundle, CandidateIndex.empty(bundle.quantizer.config.levels, bundle.encoder.dim))
     with bar(f"{name}: candidates") as progress:
         coded = code_pool(engine, pool, folder, problems, progress)
-    groups = _groups(_answerable(queries, coded, problems))
+    groups = _groups(_left(queries, pool, coded, problems))
     everything = Searched.of(engine, coded, np.arange(len(pool)))
     facts = {UNIVERSAL: _facts(coded, everything)}
     results = []
@@ -95,16 +95,17 @@ def evaluate(
     return ModelResult(name, bundle.fingerprint, tuple(results))
 
 
-def _answerable(queries: Sequence[Asked], coded: CodedPool, problems: Problems) -> list[Asked]:
-    """The queries that have a positive left once unusable candidates are gone."""
-    kept_queries = []
+def _left(queries: Sequence[Asked], pool: Pool, coded: CodedPool, problems: Problems) -> list[Asked]:
+    """The queries that still have a positive once unusable candidates are gone."""
+    left = []
     for query in queries:
         positives = tuple(row for row in query.positives if coded.usable[row])
-        if positives:
-            kept_queries.append(replace(query, positives=positives))
+        one = replace(query, positives=positives)
+        if answerable(one, pool):
+            left.append(one)
         else:
             problems.add("no positive can be opened", query.file, query.line, query.id)
-    return kept_queries
+    return left
 
 
 def _groups(queries: Sequence[Asked]) -> list[list[Asked]]:

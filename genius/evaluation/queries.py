@@ -100,7 +100,7 @@ def read_queries(
         If there is no such file, or no query in it can be used. Bad lines go to `problems`.
     """
     queries = []
-    seen: set[str] = set()
+    seen: set[tuple[int, str]] = set()
     for file in files:
         size_of(file)
         for number, said, _ in mbeir.lines_of(file):
@@ -109,20 +109,24 @@ def read_queries(
             except UserError as error:
                 problems.add(_UNUSABLE, file, number, str(error))
                 continue
-            if query.id in seen:
+            key = query.task.id, query.id
+            if key in seen:
                 problems.add("an id that another query has", file, number, query.id)
-            elif not any(
-                pool.dataset[row] == query.dataset and pool.modality[row] == query.task.target
-                for row in query.positives
-            ):
+            elif not answerable(query, pool):
                 problems.add("none of the positives is in the task's pool", file, number, query.id)
             else:
                 queries.append(query)
-            seen.add(query.id)
+            seen.add(key)
     problems.refuse()
     if not queries:
         raise UserError(f"No query of {', '.join(map(str, files))} can be used.")
     return queries
+
+
+def answerable(query: Asked, pool: Pool) -> bool:
+    """Whether any of the positives is in the pool of the query's own task."""
+    rows = list(query.positives)
+    return bool(((pool.dataset[rows] == query.dataset) & (pool.modality[rows] == query.task.target)).any())
 
 
 def _query(
