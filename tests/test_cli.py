@@ -201,6 +201,49 @@ def test_one_stage_keeps_its_own_number_of_epochs(tmp_path: Path, monkeypatch: p
     assert stage == "decoder" and settings.epochs > 2
 
 
+def test_one_setting_can_be_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = Stages()
+    monkeypatch.setattr(cli.train, "_training", lambda: stages)
+    changed = ["--set", "quantizer.match=0", "--set", "decoder.batch=64", "--set", "quantizer.epochs=2"]
+    assert cli.main(["train", "all", "--run", str(tmp_path), "--epochs", "9", *changed]) == 0
+    settings = {name: value for name, _, value in stages.ran}
+    assert (settings["quantizer"].match, settings["quantizer"].epochs) == (0.0, 2.0)
+    assert (settings["decoder"].batch, settings["decoder"].epochs) == (64, 9.0)
+    assert settings["quantizer"].contrast == 1.0
+
+
+def test_the_model_can_be_put_together_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = Stages()
+    monkeypatch.setattr(cli.train, "_training", lambda: stages)
+    assert cli.main(["train", "bundle", "--run", str(tmp_path)]) == 0
+    assert [(name, out) for name, _, out in stages.ran] == [("bundle", tmp_path / "bundle")]
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("match=0", "--set takes PART.NAME=N"),
+        ("fusion.match=0", "one of image, text, quantizer, decoder"),
+        ("quantizer.mach=0", "no setting 'mach'. It has epochs, batch"),
+        ("quantizer.match=none", "quantizer.match needs a number, not 'none'"),
+        ("quantizer.match=inf", "quantizer.match needs a number"),
+        ("decoder.batch=1.5", "decoder.batch needs a whole number"),
+        ("decoder.batch", "decoder.batch needs a whole number, not ''"),
+    ],
+)
+def test_a_setting_that_is_none_is_refused_before_anything_is_trained(
+    written: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stages = Stages()
+    monkeypatch.setattr(cli.train, "_training", lambda: stages)
+    assert cli.main(["train", "all", "--run", str(tmp_path), "--set", written]) == 2
+    assert said in capsys.readouterr().err and not stages.ran
+
+
 def test_training_names_the_packages_it_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
