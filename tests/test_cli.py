@@ -155,8 +155,9 @@ class Stages(SimpleNamespace):
 
     def keep_freed_memory(self) -> None: ...
 
-    def run_encoder(self, data: object, image: object, text: object) -> None:
-        self.ran += [("image tower", data, image), ("text tower", data, text)]
+    def run_encoder(self, data: object, image: object, text: object, projections: object) -> None:
+        parts = (("image tower", image), ("text tower", text), ("projections", projections))
+        self.ran += [(name, data, settings) for name, settings in parts]
 
     def run_quantizer(self, data: object, settings: object) -> None:
         self.ran.append(("quantizer", data, settings))
@@ -186,11 +187,11 @@ def test_training_runs_the_stages_in_order_and_passes_what_was_asked(
         "5",
     ]
     assert cli.main(command) == 0
-    towers = ["image tower", "text tower"]
-    assert [name for name, *_ in stages.ran] == [*towers, "quantizer", "decoder", "bundle"]
+    encoder = ["image tower", "text tower", "projections"]
+    assert [name for name, *_ in stages.ran] == [*encoder, "quantizer", "decoder", "bundle"]
     assert all(data == (tmp_path, tmp_path, None, None, None, 5) for _, data, _ in stages.ran)
-    assert all((settings.epochs, settings.seed) == (2, 5) for _, _, settings in stages.ran[:4])
-    assert stages.ran[4][2] == tmp_path / "bundle"
+    assert all((settings.epochs, settings.seed) == (2, 5) for _, _, settings in stages.ran[:5])
+    assert stages.ran[5][2] == tmp_path / "bundle"
 
 
 def test_one_stage_keeps_its_own_number_of_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,7 +224,7 @@ def test_the_model_can_be_put_together_alone(tmp_path: Path, monkeypatch: pytest
     ("written", "said"),
     [
         ("match=0", "--set takes PART.NAME=N"),
-        ("fusion.match=0", "one of image, text, quantizer, decoder"),
+        ("fusion.match=0", "one of image, text, projections, quantizer, decoder"),
         ("quantizer.mach=0", "no setting 'mach'. It has epochs, batch"),
         ("quantizer.match=none", "quantizer.match needs a number, not 'none'"),
         ("quantizer.match=inf", "quantizer.match needs a number"),

@@ -15,7 +15,18 @@ from genius.checkpoint import Bundle
 from genius.instructions import TASKS, Task, format_text
 from genius.schema import Modality
 from genius.training.corpus import Item, Kind
-from genius.training.pairs import Pairs, Row, Sampler, build_pairs, encode_unique, tasks_of
+from genius.training.pairs import (
+    BUNCH,
+    Pairs,
+    Row,
+    Sampler,
+    build_pairs,
+    bunched,
+    draw,
+    encode_distinct,
+    families,
+    tasks_of,
+)
 from genius.training.wordings import wording
 
 LION = Item("openmoji/lion", Kind.DRAWING, Path("lion.png"), ("lion", "king of beasts", "a big cat"), "lion")
@@ -103,8 +114,12 @@ def test_texts_vary_but_a_things_own_name_is_commonest() -> None:
 def pairs_of_items(tiny_bundle: Bundle) -> tuple[Pairs, Tensor]:
     torch.manual_seed(0)
     features = torch.randn(len(ITEMS), 3, DIM).half()
-    pairs = build_pairs(ITEMS, CHANGES, features, tiny_bundle.encoder, rounds=4, uninstructed=0.2, seed=0)
-    return pairs, features
+    return encoded(features, tiny_bundle), features
+
+
+def encoded(image: Tensor, bundle: Bundle) -> Pairs:
+    rows = draw(ITEMS, CHANGES, rounds=4, uninstructed=0.2, seed=0)
+    return build_pairs(ITEMS, rows, image, encode_distinct(rows.texts, bundle.encoder), seed=0)
 
 
 def test_encoded_pairs_are_what_the_task_asks_for(
@@ -141,7 +156,7 @@ def test_pairs_are_the_same_for_the_same_seed_and_survive_the_disk(
     pairs_of_items: tuple[Pairs, Tensor], tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
     pairs, features = pairs_of_items
-    again = build_pairs(ITEMS, CHANGES, features, tiny_bundle.encoder, rounds=4, uninstructed=0.2, seed=0)
+    again = encoded(features, tiny_bundle)
     pairs.save(tmp_path / "pairs.safetensors")
     loaded = Pairs.load(tmp_path / "pairs.safetensors")
     for name, value in vars(pairs).items():
@@ -149,13 +164,39 @@ def test_pairs_are_the_same_for_the_same_seed_and_survive_the_disk(
         assert torch.equal(getattr(loaded, name), value)
 
 
-def test_distinct_texts_are_encoded_once_and_no_text_is_zeros(tiny_bundle: Bundle) -> None:
-    features, row = encode_unique(["Red circle.", "", "Blue.", "Red circle."], tiny_bundle.encoder)
-    assert len(features) == 3 and row.keys() == {"", "Blue.", "Red circle."}
-    assert not features[row[""]].any()
-    expected = tiny_bundle.encoder.encode_texts(["Blue.", "Red circle."])
-    found = features[[row["Blue."], row["Red circle."]]].float()
-    assert F.cosine_similarity(found, expected).min() > 0.999
+def test_drawn_rows_point_at_distinct_texts(tiny_bundle: Bundle) -> None:
+    rows = draw(ITEMS, CHANGES, rounds=4, uninstructed=0.2, seed=0)
+    assert rows.texts[0] == "" and len(set(rows.texts)) == len(rows.texts)
+    assert {format_text(text) for item in ITEMS for text in item.texts} <= set(rows.texts)
+    for n, item in enumerate(rows.item.tolist()):
+        assert rows.texts[rows.own[n]] in {format_text(text) for text in ITEMS[item].texts}
+        assert (rows.picture[n] >= 0) == (TASKS[rows.task[n]].query is not Modality.TEXT)
+    assert 0.1 < 1 - rows.instructed.float().mean() < 0.3
+
+
+def test_no_text_is_zeros(tiny_bundle: Bundle) -> None:
+    texts = ["", "Blue.", "Red circle."]
+    features = encode_distinct(texts, tiny_bundle.encoder)
+    assert not features[0].any()
+    expected = tiny_bundle.encoder.encode_texts(texts[1:])
+    assert F.cosine_similarity(features[1:].float(), expected).min() > 0.999
+
+
+def test_siblings_come_in_bunches_and_every_row_once() -> None:
+    nouns = ["thumb: light", "thumb: dark", "lion", "lion", "moon", "hand: light"]
+    items = [Item(f"drawings/{n}", Kind.DRAWING, None, (noun,), noun) for n, noun in enumerate(nouns)]
+    family = families(items)
+    assert family[0] == family[1] >= 0 and family[2:] == [-1] * 4  # one noun alone makes no family
+    rows = torch.tensor([family[n % 6] for n in range(300)])
+    order = bunched(rows, torch.Generator().manual_seed(0))
+    assert sorted(order.tolist()) == list(range(300))
+    runs = "".join("x" if rows[row] >= 0 else " " for row in order).split()
+    assert len(runs) <= 100 / BUNCH + 1 and all(
+        len(run) >= BUNCH for run in runs if run is not min(runs, key=len)
+    )
+    others = [row for row in order.tolist() if rows[row] < 0]
+    assert others != sorted(others)
+    assert order.tolist() != bunched(rows, torch.Generator().manual_seed(1)).tolist()
 
 
 # --- wordings --------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ from genius.training.encoder import PREPROCESS, train_encoder
 from genius.training.image_tower import ImageNet, ImageTrainer, ImageTraining, class_prototypes, text_of
 from genius.training.log import TrainingLog
 from genius.training.pairs import Sampler, project, tasks_of
+from genius.training.projections import ProjectionTrainer, ProjectionTraining
 from genius.training.text_tower import GAP, TextTrainer, TextTraining, set_apart
 from genius.training.views import FEATURES, Views, build_views
 
@@ -205,7 +206,11 @@ def stages() -> ModuleType:
     return importlib.import_module("genius.training.stages")
 
 
-SHORT = ImageTraining(epochs=16, batch=12), TextTraining(epochs=16, batch=12)
+SHORT = (
+    ImageTraining(epochs=16, batch=12),
+    TextTraining(epochs=16, batch=12),
+    ProjectionTraining(epochs=8, batch=48),
+)
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +283,7 @@ def test_a_finished_stage_one_is_not_run_again(
     def never(*_: object) -> None:
         raise AssertionError("there is nothing left to learn")
 
-    for trainer in (ImageTrainer, TextTrainer):
+    for trainer in (ImageTrainer, TextTrainer, ProjectionTrainer):
         monkeypatch.setattr(trainer, "losses", never)
     data = stages.TrainingData(out.parent)
     again = train_encoder(items, {}, views, data.image_weights, data.text_folder, out, *SHORT)

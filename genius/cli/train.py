@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 STAGES = ("encoder", "quantizer", "decoder")
 BUNDLE = "bundle"
-PARTS = ("image", "text", "quantizer", "decoder")
-"""What has settings: the encoder's two halves, and the two other stages."""
+PARTS = ("image", "text", "projections", "quantizer", "decoder")
+"""What has settings: the encoder's three parts, and the two other stages."""
 
 
 def add(commands: Any) -> None:
@@ -76,7 +76,7 @@ def train(args: argparse.Namespace) -> None:
 
 def _run_stage(stages: ModuleType, stage: str, data: object, settings: Mapping[str, object]) -> None:
     if stage == "encoder":
-        stages.run_encoder(data, settings["image"], settings["text"])
+        stages.run_encoder(data, settings["image"], settings["text"], settings["projections"])
     elif stage == "quantizer":
         stages.run_quantizer(data, settings["quantizer"])
     elif stage == "decoder":
@@ -87,10 +87,12 @@ def _settings(args: argparse.Namespace) -> dict[str, object]:
     """The settings of each part: its own, but for epochs, seed and whatever else was asked for."""
     from genius.training.decoder import DecoderTraining
     from genius.training.image_tower import ImageTraining
+    from genius.training.projections import ProjectionTraining
     from genius.training.quantizer import QuantizerTraining
     from genius.training.text_tower import TextTraining
 
-    kinds = dict(zip(PARTS, (ImageTraining, TextTraining, QuantizerTraining, DecoderTraining), strict=True))
+    parts = (ImageTraining, TextTraining, ProjectionTraining, QuantizerTraining, DecoderTraining)
+    kinds = dict(zip(PARTS, parts, strict=True))
     common = {"seed": args.seed} | ({} if args.epochs is None else {"epochs": args.epochs})
     asked: dict[str, dict[str, float]] = {part: dict(common) for part in PARTS}
     for written in args.set:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from genius.encoder import Encoder, batches
 from genius.instructions import format_text
 from genius.training.corpus import Item, Kind
+from genius.training.loop import mixed_precision
 
 
 class Bank:
@@ -75,7 +76,7 @@ def embed(texts: Sequence[str], encoder: Encoder) -> Tensor:
     """Features [t, d] of texts, not normalised."""
     order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
     out = torch.empty(len(texts), encoder.dim)
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision():
         for part in tqdm(list(batches(len(order), 256)), desc="texts"):
             rows = order[part]
             out[rows] = encoder.encode_texts([texts[row] for row in rows])

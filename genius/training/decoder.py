@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genius.decoder import Decoder, DecoderConfig
-from genius.training.loop import adamw, run
+from genius.training.loop import adamw, mixed_precision, run
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _losses(
     query, wanted, codes = pairs.query[rows], pairs.vectors[target], pairs.codes[target]
     mixed = torch.rand(len(rows), 1) < settings.mixed
     z = torch.where(mixed, mix(query, wanted, settings.alpha), query)
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision():
         logits = decoder(z, codes)
     losses = [
         F.cross_entropy(

@@ -23,7 +23,7 @@ from genius.encoder import batches
 from genius.instructions import format_text
 from genius.training.bank import Bank, against_bank, alike, within_batch
 from genius.training.corpus import Item, Kind
-from genius.training.loop import adamw, run
+from genius.training.loop import adamw, mixed_precision, run
 from genius.training.views import FEATURES, FROZEN_BLOCKS, SPREAD, Views, upper_tower
 
 
@@ -118,7 +118,7 @@ class ImageTrainer:
             return pooled, pooled.new_zeros(())
         ids = [items[n].id for n in pictured]
         picks = torch.randint(self.views.count, (len(ids),)).tolist()
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             features = upper_tower(self.visual.trunk, self.views.maps(ids, picks)).float()
         photos = [k for k, n in enumerate(pictured) if items[n].kind is Kind.PHOTO]
         kept = features.new_zeros(())

@@ -14,6 +14,11 @@ from genius.training.log import TrainingLog, cosine_schedule
 SAVE_EVERY = 100
 
 
+def mixed_precision() -> torch.autocast:
+    """bfloat16 where the processor multiplies it; elsewhere that would be some hundred times slower."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported())
+
+
 def adamw(groups: list[tuple[list[nn.Parameter], float]], weight_decay: float) -> torch.optim.AdamW:
     """AdamW over groups of parameters, each with its peak learning rate."""
     return torch.optim.AdamW(

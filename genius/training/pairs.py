@@ -16,9 +16,13 @@ from genius.encoder import Encoder, batches
 from genius.instructions import TASKS, Task, format_text, instructed_text
 from genius.schema import Modality
 from genius.training.corpus import Item, Kind
+from genius.training.loop import mixed_precision
 from genius.training.wordings import wording
 
 _TEXT_TO_TEXT = tuple(task for task in TASKS if task.query is task.target is Modality.TEXT)
+
+UNINSTRUCTED = 0.12  # share of queries that do not say what they want
+BUNCH = 8  # rows of siblings that come together
 
 # For each item, the pictures that become it by a change, and the words for the change.
 Changes = dict[str, list[tuple[Item, str]]]
@@ -73,17 +77,92 @@ class Sampler:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """Rows before encoding, as places in two tables: the items that show something, and the distinct texts.
+
+    texts: distinct, "" first; item, own, query int [n]: the target's item and text, the query's text;
+    picture int [n]: the item whose picture is in the query, -1 for none; task int [n], a place in TASKS;
+    instructed bool [n]; family int [n]: siblings ("…: light skin tone") share it, -1 for none.
+    """
+
+    texts: list[str]
+    item: Tensor
+    own: Tensor
+    query: Tensor
+    picture: Tensor
+    task: Tensor
+    instructed: Tensor
+    family: Tensor
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+
+def draw(
+    items: Sequence[Item], changes: Changes, *, seed: int, rounds: int = 1, uninstructed: float = UNINSTRUCTED
+) -> Drawn:
+    """Every item as the answer to every task, `rounds` times; the texts hold all texts of the items, too."""
+    rng = random.Random(seed)
+    sampler = Sampler(items, changes, uninstructed)
+    place = {item.id: n for n, item in enumerate(items)}
+    rows = [
+        sampler.row(item, task, rng)
+        for item in items
+        for _ in range(rounds)
+        for task in tasks_of(item)
+        if item.kind is not Kind.CLASS or task.target is Modality.TEXT
+    ]
+    own = {format_text(text) for item in items for text in item.texts}
+    texts = sorted({"", *own, *(row.query for row in rows)}, key=lambda text: (len(text), text))
+    text_row = {text: n for n, text in enumerate(texts)}
+    shown = [-1 if row.task.query is Modality.TEXT else place[(row.partner or row.item).id] for row in rows]
+    return Drawn(
+        texts,
+        item=torch.tensor([place[row.item.id] for row in rows]),
+        own=torch.tensor([text_row[row.own] for row in rows]),
+        query=torch.tensor([text_row[row.query] for row in rows]),
+        picture=torch.tensor(shown),
+        task=torch.tensor([TASKS.index(row.task) for row in rows]),
+        instructed=torch.tensor([row.instructed for row in rows]),
+        family=torch.tensor(families(items))[[place[row.item.id] for row in rows]],
+    )
+
+
+def families(items: Sequence[Item]) -> list[int]:
+    """For each item the family of its siblings, told by what stands before a colon; -1 if it has none."""
+    stems = [item.noun.partition(":")[0] for item in items]
+    nouns: dict[str, set[str]] = {}
+    for stem, item in zip(stems, items, strict=True):
+        nouns.setdefault(stem, set()).add(item.noun)
+    number = {stem: n for n, stem in enumerate(nouns)}
+    return [number[stem] if len(nouns[stem]) > 1 else -1 for stem in stems]
+
+
+def bunched(family: Tensor, generator: torch.Generator) -> Tensor:
+    """All rows [n] in random order, siblings in bunches: only what comes together is told apart."""
+    order = torch.randperm(len(family), generator=generator)
+    order = order[family[order].argsort(stable=True)]
+    ordered = family[order]
+    rank = torch.arange(len(order)) - torch.searchsorted(ordered, ordered)  # within the family
+    bunch = ((rank % BUNCH == 0) | (ordered < 0)).cumsum(0) - 1
+    places = torch.rand(len(order), generator=generator)[bunch]
+    return order[places.argsort(stable=True)]
+
+
+@dataclass(frozen=True)
 class Pairs:
     """Encoded pairs (half precision).
 
     query_image, query_text [n, d]; target int [n], a row of the pool; task [n], the task's place in TASKS;
-    pool_image, pool_text [c, d]; modality [c] of every pool candidate.
+    family int [n], shared by siblings, -1 for none; pool_image, pool_text [c, d]; modality [c] of every
+    pool candidate.
     """
 
     query_image: Tensor
     query_text: Tensor
     target: Tensor
     task: Tensor
+    family: Tensor
     pool_image: Tensor
     pool_text: Tensor
     modality: Tensor
@@ -108,66 +187,53 @@ def project(pooled: Tensor, encoder: Encoder) -> Tensor:
     return torch.cat([head(pooled[part].float()).half() for part in batches(len(pooled), 1024)])
 
 
-def encode_unique(texts: Sequence[str], encoder: Encoder) -> tuple[Tensor, dict[str, int]]:
-    """Features [t, d], half precision, of the distinct texts, and the row of each; "" is a row of zeros."""
-    distinct = sorted(set(texts), key=lambda text: (len(text), text))
-    out = torch.zeros(len(distinct), encoder.dim, dtype=torch.float16)
-    first = 1 if distinct and distinct[0] == "" else 0
-    with torch.autocast("cpu", torch.bfloat16):
-        for part in tqdm(list(batches(len(distinct) - first, 256)), desc="text features"):
+@torch.inference_mode()
+def project_texts(raw: Tensor, encoder: Encoder) -> Tensor:
+    """Text features [t, d], half precision, of what the text tower computed before its projection [t, d]."""
+    projection = encoder.clip.text.proj
+    return torch.cat([projection(raw[part].float()).half() for part in batches(len(raw), 8192)])
+
+
+@torch.inference_mode()
+def encode_distinct(texts: Sequence[str], encoder: Encoder) -> Tensor:
+    """Features [t, d], half precision, of texts sorted by length; "" gives zeros."""
+    out = torch.zeros(len(texts), encoder.dim, dtype=torch.float16)
+    first = texts.count("")
+    with mixed_precision():
+        for part in tqdm(list(batches(len(texts) - first, 256)), desc="text features"):
             rows = slice(part.start + first, part.stop + first)
-            out[rows] = encoder.encode_texts(distinct[rows]).half()
-    return out, {text: row for row, text in enumerate(distinct)}
+            out[rows] = encoder.encode_texts(texts[rows]).half()
+    return out
 
 
-def build_pairs(
-    items: Sequence[Item],
-    changes: Changes,
-    image_features: Tensor,
-    encoder: Encoder,
-    *,
-    rounds: int,
-    uninstructed: float,
-    seed: int,
-) -> Pairs:
-    """Every item as the answer to every task, `rounds` times; `image_features` [n, V, d] are the items'."""
-    rng = random.Random(seed)
-    sampler = Sampler(items, changes, uninstructed)
-    place = {item.id: n for n, item in enumerate(items)}
-    rows = [
-        sampler.row(item, task, rng)
-        for item in items
-        for _ in range(rounds)
-        for task in tasks_of(item)
-        if item.kind is not Kind.CLASS or task.target is Modality.TEXT
-    ]
-    own_texts = sorted({format_text(text) for item in items for text in item.texts})
-    text_features, text_row = encode_unique([*own_texts, *(row.query for row in rows)], encoder)
-    pictured = [n for n, item in enumerate(items) if item.image is not None]
-    image_slot = {n: slot for slot, n in enumerate(pictured)}
-    text_slot = {text: len(pictured) + slot for slot, text in enumerate(own_texts)}
-    pair_start = len(pictured) + len(own_texts)
+def build_pairs(items: Sequence[Item], drawn: Drawn, image: Tensor, text: Tensor, *, seed: int) -> Pairs:
+    """The rows, encoded: `image` [n, V, d] are the items' features, `text` [t, d] those of the texts."""
+    text_row = {words: n for n, words in enumerate(drawn.texts)}
+    own_texts = sorted({format_text(words) for item in items for words in item.texts})
+    own_rows = torch.tensor([text_row[words] for words in own_texts])
+    named = torch.tensor([text_row[format_text(item.texts[0])] for item in items])
+    pictured = torch.tensor([n for n, item in enumerate(items) if item.image is not None])
+    image_slot = torch.full((len(items),), -1).index_copy(0, pictured, torch.arange(len(pictured)))
+    text_slot = torch.full((len(drawn.texts),), -1).index_copy(0, own_rows, torch.arange(len(own_rows)))
 
-    def target(row: Row) -> int:
-        if row.task.target is Modality.TEXT:
-            return text_slot[row.own]
-        slot = image_slot[place[row.item.id]]
-        return slot if row.task.target is Modality.IMAGE else pair_start + slot
-
-    plain_image = image_features[pictured, 0]
-    names = text_features[[text_row[format_text(items[n].texts[0])] for n in pictured]]
-    plain_text = text_features[[text_row[text] for text in own_texts]]
-    query_image = torch.zeros(len(rows), encoder.dim, dtype=torch.float16)
-    for n, row in enumerate(rows):
-        if row.task.query is not Modality.TEXT:
-            shown = place[(row.partner or row.item).id]
-            query_image[n] = image_features[shown, rng.randrange(image_features.shape[1])]
+    wanted = torch.tensor([int(task.target) for task in TASKS])[drawn.task]
+    slots = torch.stack(
+        [
+            image_slot[drawn.item],
+            len(pictured) + text_slot[drawn.own],
+            len(pictured) + len(own_rows) + image_slot[drawn.item],
+        ]
+    )
+    views = torch.randint(image.shape[1], (len(drawn),), generator=torch.Generator().manual_seed(seed))
+    query_image = image[drawn.picture, views].masked_fill((drawn.picture < 0)[:, None], 0)
+    plain, names, own = image[pictured, 0], text[named[pictured]], text[own_rows]
     return Pairs(
         query_image=query_image,
-        query_text=text_features[[text_row[row.query] for row in rows]],
-        target=torch.tensor([target(row) for row in rows]),
-        task=torch.tensor([TASKS.index(row.task) for row in rows]),
-        pool_image=torch.cat([plain_image, torch.zeros_like(plain_text), plain_image]),
-        pool_text=torch.cat([torch.zeros_like(names), plain_text, names]),
-        modality=torch.tensor([0] * len(pictured) + [1] * len(own_texts) + [2] * len(pictured)),
+        query_text=text[drawn.query],
+        target=slots[wanted, torch.arange(len(drawn))],
+        task=drawn.task,
+        family=drawn.family,
+        pool_image=torch.cat([plain, torch.zeros_like(own), plain]),
+        pool_text=torch.cat([torch.zeros_like(names), own, names]),
+        modality=torch.tensor([0] * len(pictured) + [1] * len(own) + [2] * len(pictured)),
     )

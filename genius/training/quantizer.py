@@ -12,7 +12,7 @@ from tqdm import tqdm
 from genius.fusion import Fusion, FusionConfig
 from genius.quantizer import MovingCodebooks, Quantizer, QuantizerConfig
 from genius.training.log import TrainingLog, cosine_schedule
-from genius.training.pairs import Pairs
+from genius.training.pairs import Pairs, bunched
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def train_quantizer(
     order = torch.empty(0, dtype=torch.long)
     for step in tqdm(range(steps), desc="quantizer"):
         if step % per_epoch == 0:
-            order = torch.randperm(len(pairs), generator=generator)
+            order = bunched(pairs.family, generator)
         rows = order[step % per_epoch * settings.batch :][: settings.batch]
         optimizer.param_groups[0]["lr"] = settings.rate * cosine_schedule(step, steps)
         target = pairs.target[rows]

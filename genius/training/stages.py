@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from genius.checkpoint import save_parts
 from genius.decoder import Decoder, DecoderConfig
@@ -23,10 +24,18 @@ from genius.schema import UserError
 from genius.sources import openmoji
 from genius.training.corpus import Item, Kind, load_corpus, only
 from genius.training.decoder import DecoderPairs, DecoderTraining, train_decoder
-from genius.training.encoder import DIM, POOLED_FILE, PREPROCESS, start_model, train_encoder
+from genius.training.encoder import (
+    DIM,
+    POOLED_FILE,
+    PREPROCESS,
+    TEXTS_FILE,
+    start_model,
+    train_encoder,
+)
 from genius.training.image_tower import ImageTraining
 from genius.training.log import TrainingLog
-from genius.training.pairs import Changes, Pairs, build_pairs, project
+from genius.training.pairs import Changes, Pairs, build_pairs, draw, project, project_texts
+from genius.training.projections import ProjectionTraining
 from genius.training.quantizer import QuantizerTraining, fuse_pool, train_quantizer
 from genius.training.text_tower import TextTraining
 from genius.training.views import Views, build_views
@@ -88,28 +97,32 @@ def changes_of(items: list[Item]) -> Changes:
     return changes
 
 
-def run_encoder(data: TrainingData, image: ImageTraining, text: TextTraining) -> None:
+def run_encoder(
+    data: TrainingData, image: ImageTraining, text: TextTraining, projections: ProjectionTraining
+) -> None:
     """Stage 1: writes `run/encoder`."""
     items, changes, views = prepare(data)
     out = data.run / "encoder"
-    train_encoder(items, changes, views, data.image_weights, data.text_folder, out, image, text)
+    train_encoder(items, changes, views, data.image_weights, data.text_folder, out, image, text, projections)
 
 
-def run_pairs(data: TrainingData, rounds: int = 1, uninstructed: float = 0.12) -> Pairs:
+@torch.inference_mode()
+def run_pairs(data: TrainingData) -> Pairs:
     """Query–target pairs, encoded with the trained encoder; computed once, kept in the run folder."""
     path = data.run / "pairs.safetensors"
     if path.is_file():
         return Pairs.load(path)
-    pooled = data.run / "encoder" / POOLED_FILE
-    if not pooled.is_file():
-        raise UserError(f"{pooled} is missing. Train the encoder first: python -m genius train encoder")
+    pooled, texts = (data.run / "encoder" / name for name in (POOLED_FILE, TEXTS_FILE))
+    for file in (pooled, texts):
+        if not file.is_file():
+            raise UserError(f"{file} is missing. Train the encoder first: python -m genius train encoder")
     items = load_corpus(data.photos, data.groceries, data.wordnet, data.keywords)
     shown = [item for item in only(items, train=True) if item.kind is not Kind.WORD]
+    drawn = draw(shown, changes_of(items), seed=data.seed)
     encoder = Encoder.load(data.run / "encoder" / "encoder")
-    features = project(torch.from_numpy(np.load(pooled, allow_pickle=False)), encoder)
-    pairs = build_pairs(
-        shown, changes_of(items), features, encoder, rounds=rounds, uninstructed=uninstructed, seed=data.seed
-    )
+    image = project(torch.from_numpy(np.load(pooled, allow_pickle=False)), encoder)
+    text = project_texts(torch.from_numpy(np.load(texts, allow_pickle=False)), encoder)
+    pairs = build_pairs(shown, drawn, image, text, seed=data.seed)
     pairs.save(path)
     return pairs
 
@@ -127,8 +140,8 @@ def run_quantizer(data: TrainingData, settings: QuantizerTraining) -> None:
 def load_quantizer(data: TrainingData) -> tuple[Fusion, Quantizer]:
     """What stage 2 wrote."""
     fusion, quantizer = Fusion(FUSION).eval(), Quantizer(QUANTIZER).eval()
-    fusion.load_state_dict(load_file(data.run / "quantizer" / "fusion.safetensors"))
-    quantizer.load_state_dict(load_file(data.run / "quantizer" / "quantizer.safetensors"))
+    fusion.load_state_dict(_trained(data, "quantizer", "fusion.safetensors"))
+    quantizer.load_state_dict(_trained(data, "quantizer", "quantizer.safetensors"))
     return fusion, quantizer
 
 
@@ -148,6 +161,14 @@ def run_bundle(data: TrainingData, out: Path) -> None:
     """Put the three stages' results together as a bundle in `out`; a model card there is kept."""
     fusion, quantizer = load_quantizer(data)
     decoder = Decoder(DECODER).eval()
-    decoder.load_state_dict(load_file(data.run / "decoder" / "decoder.safetensors"))
+    decoder.load_state_dict(_trained(data, "decoder", "decoder.safetensors"))
     shutil.copytree(data.run / "encoder" / "encoder", out / "encoder", dirs_exist_ok=True)
     save_parts(out, out.name, fusion, quantizer, decoder)
+
+
+def _trained(data: TrainingData, stage: str, name: str) -> dict[str, Tensor]:
+    """Weights that a stage wrote."""
+    path = data.run / stage / name
+    if not path.is_file():
+        raise UserError(f"{path} is missing. Train the {stage} first: python -m genius train {stage}")
+    return load_file(path)

@@ -27,7 +27,7 @@ from genius.instructions import format_text
 from genius.schema import Modality
 from genius.training.bank import Bank, against_bank, alike, within_batch
 from genius.training.corpus import Item, Kind
-from genius.training.loop import adamw, run
+from genius.training.loop import adamw, mixed_precision, run
 from genius.training.pairs import Row, Sampler, tasks_of
 
 REFRESH = 25  # steps between two renewals of the bank's pictures
@@ -91,7 +91,7 @@ class TextTrainer:
         if not rows:
             return out
         parts = [rows[part] for part in batches(len(rows), 64)]  # little padding among texts of like length
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             found = [
                 self.clip.encode_text(self.encoder.tokenize([texts[row] for row in part])) for part in parts
             ]
@@ -188,7 +188,7 @@ def train_text_tower(
     learning.register_parameter("logit_scale", clip.logit_scale)
     learning.requires_grad_(True)
     tower = clip.text.transformer
-    for part in (tower.embeddings, *tower.encoder.layer[:FROZEN_LAYERS]):
+    for part in (clip.text.proj, tower.embeddings, *tower.encoder.layer[:FROZEN_LAYERS]):
         part.requires_grad_(False)
     optimizer = adamw(
         [

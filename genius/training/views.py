@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from genius.images import open_image
 from genius.training.corpus import Item, Kind
+from genius.training.loop import mixed_precision
 
 FROZEN_BLOCKS = 5
 MAP_SHAPE = (120, 14, 14)
@@ -140,7 +141,7 @@ def _build_part(
     maps = np.lib.format.open_memmap(folder / "maps.npy", mode, np.float16, (*shape, *MAP_SHAPE))
     features = np.lib.format.open_memmap(folder / "features.npy", mode, np.float16, (*shape, FEATURES))
     torch.manual_seed(seed + done)
-    with ThreadPoolExecutor(2) as pool, torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with ThreadPoolExecutor(2) as pool, torch.inference_mode(), mixed_precision():
         for start in tqdm(range(done, len(ids), CHUNK), desc=f"views of {folder.name}", unit="chunk"):
             part = items[start : start + CHUNK]
             images = list(pool.map(lambda item: open_image(item.image), part))

@@ -46,6 +46,7 @@ _WANTED = {
             "a view",
         ),
         *("only a picture", "just an image", "the photo", "a depiction", "a visual example", "the visual"),
+        *("a snapshot", "a shot", "a snap", "an icon", "a sketch", "a pic", "another picture", "a scene"),
     ),
     Modality.TEXT: (
         *("a text", "a sentence", "a caption", "a description", "words", "a title", "a name", "the words"),
@@ -66,6 +67,8 @@ _WANTED = {
             "a short text",
             "an answer in words",
         ),
+        *("a passage", "an article", "a paragraph", "the answer", "an explanation", "a definition", "a word"),
+        *("its name", "what it is called", "the right word", "a statement", "a written passage", "a label"),
     ),
     Modality.PAIR: (
         *("a captioned picture", "a picture with its caption", "an image together with its description"),
@@ -84,6 +87,8 @@ _WANTED = {
         ),
         *("a picture with words", "an image along with its title", "both an illustration and its caption"),
         *("an entry that has a picture and a text", "a labelled picture", "an image and its description"),
+        *("a picture with an explanation", "an article with its picture", "a photo and a passage about it"),
+        *("an encyclopedia entry with a picture", "a snapshot with its caption", "both image and text"),
     ),
 }
 _SAID = (
@@ -154,10 +159,36 @@ _QUESTIONS = {
 }
 _NOUNS = {
     Modality.IMAGE: ("picture", "image", "photo", "drawing", "illustration", "photograph"),
-    Modality.TEXT: ("text", "sentence", "caption", "description", "title", "name"),
+    Modality.TEXT: (
+        "text",
+        "sentence",
+        "caption",
+        "description",
+        "title",
+        "name",
+        "passage",
+        "article",
+        "word",
+    ),
     Modality.PAIR: ("image-text pair", "captioned picture", "illustrated entry", "picture with its title"),
 }
 _DOES = ("fits {}", "goes with {}", "matches {}", "belongs to {}", "answers {}")
+_DIRECT = {  # asked or ordered without a word for what is wanted: answers are texts
+    1: ("Say {} in other words.", "Put {} differently.", "What else means {}?", "Explain {}.", "Define {}."),
+    3: (
+        *("What is in {}?", "Name what {} shows.", "What do you see in {}?", "Explain what {} shows."),
+        *("Tell me what {} is.", "What is {} called?", "Put {} into words.", "Say what {} is about."),
+        *("Who or what is in {}?", "What is going on in {}?", "Identify {}.", "Name {}."),
+    ),
+    6: (
+        *("Answer {}.", "Reply to {}.", "Answer with words: {}.", "What is the answer to {}?", "Explain {}."),
+        *(
+            "Name what is asked for in {}.",
+            "Tell me what I want to know about {}.",
+            "Respond to {} in words.",
+        ),
+    ),
+}
 _HELD_OUT = frozenset(wording.lower() for task in TASKS for wording in task.held_out_wordings)
 OWN = 0.35
 
@@ -166,7 +197,11 @@ def wording(task: Task, rng: random.Random) -> str:
     """One instruction for a task: sometimes one of the page's own, mostly one put together here."""
     if rng.random() < OWN:
         return rng.choice(task.train_wordings)
-    made = _question(task, rng) if rng.random() < 0.15 else _order(task, rng)
+    kind = rng.random()
+    if kind < 0.2 and task.id in _DIRECT:
+        made = rng.choice(_DIRECT[task.id]).format(rng.choice(_ABOUT[task.query]))
+    else:
+        made = _question(task, rng) if kind < 0.35 else _order(task, rng)
     return made if made.lower() not in _HELD_OUT else rng.choice(task.train_wordings)
 
 
