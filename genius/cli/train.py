@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 STAGES = ("encoder", "quantizer", "decoder")
 BUNDLE = "bundle"
-PARTS = ("image", "text", "projections", "quantizer", "decoder")
-"""What has settings: the encoder's three parts, and the two other stages."""
+PARTS = ("image", "text", "projections", "quantizer", "decoder", "shape")
+"""What has settings: the encoder's three parts, the two other stages, and the model itself."""
 
 
 def add(commands: Any) -> None:
@@ -62,10 +62,9 @@ def train(args: argparse.Namespace) -> None:
         )
     stages = _training()
     stages.keep_freed_memory()
-    data = stages.TrainingData(
-        args.run, args.photos, args.groceries, args.wordnet, args.keywords, seed=args.seed
-    )
     settings = _settings(args)
+    folders = (args.run, args.photos, args.groceries, args.wordnet, args.keywords)
+    data = stages.TrainingData(*folders, seed=args.seed, shape=settings["shape"])
     for stage in STAGES if args.stage == ALL else (args.stage,):
         _run_stage(stages, stage, data, settings)
     if args.stage in (ALL, BUNDLE):
@@ -89,12 +88,14 @@ def _settings(args: argparse.Namespace) -> dict[str, object]:
     from genius.training.image_tower import ImageTraining
     from genius.training.projections import ProjectionTraining
     from genius.training.quantizer import QuantizerTraining
+    from genius.training.shape import Shape
     from genius.training.text_tower import TextTraining
 
-    parts = (ImageTraining, TextTraining, ProjectionTraining, QuantizerTraining, DecoderTraining)
-    kinds = dict(zip(PARTS, parts, strict=True))
+    parts = (ImageTraining, TextTraining, ProjectionTraining, QuantizerTraining, DecoderTraining, Shape)
+    kinds: dict[str, Any] = dict(zip(PARTS, parts, strict=True))
     common = {"seed": args.seed} | ({} if args.epochs is None else {"epochs": args.epochs})
     asked: dict[str, dict[str, float]] = {part: dict(common) for part in PARTS}
+    asked["shape"] = {}  # the only part that is not trained
     for written in args.set:
         part, name, value = _setting(written, kinds)
         asked[part][name] = value
@@ -107,7 +108,7 @@ def _setting(written: str, kinds: Mapping[str, Any]) -> tuple[str, str, float]:
     part, _, name = place.partition(".")
     if part not in kinds:
         raise UserError(f"--set takes PART.NAME=N with one of {', '.join(kinds)}, not {written!r}.")
-    defaults = {field.name: field.default for field in fields(kinds[part])}
+    defaults: dict[str, Any] = {field.name: field.default for field in fields(kinds[part])}
     if name not in defaults:
         raise UserError(f"The {part} has no setting {name!r}. It has {', '.join(defaults)}.")
     try:

@@ -203,7 +203,7 @@ def _write_data_set(root: Path, data: DataSet, questions: Sequence[Question]) ->
     _write(root / POOLS / f"mbeir_{data.name}_cand_pool.jsonl", data.rows)
     by_task: dict[int, list[dict[str, object]]] = {}
     for number, question in enumerate(questions, start=1):
-        row = {
+        row: dict[str, object] = {
             "qid": f"{data.number}:{number}",
             "query_txt": question.text,
             "query_img_path": None if question.shown is None else data.place(question.shown),

@@ -67,7 +67,7 @@ def code_pool(
         arrays = kept(folder / f"candidates-{keys[-1]}.npz", code)
         rows = slice(start, start + len(part))
         codes[rows], vectors[rows], usable[rows] = (arrays[name] for name in ("codes", "vectors", "usable"))
-        for place in np.flatnonzero(~arrays["usable"]):
+        for place in np.flatnonzero(~arrays["usable"]).tolist():
             problems.add("a picture that cannot be opened", part[place].file, part[place].line)
         problems.refuse()
         if progress is not None:
@@ -84,8 +84,8 @@ def _code(engine: Engine, part: Sequence[Placed], progress: Progress) -> Arrays:
         coded = engine.code([one.candidate for one in part], progress)
     except UserError:  # rare, so that pictures are not all opened twice to be sure
         usable[:] = [one.candidate.image is None or opens(one.candidate.image) for one in part]
-        good = [part[place].candidate for place in np.flatnonzero(usable)]
-        coded = engine.code(good, progress) if good else Coded(codes[:0], vectors[:0])
+        good = [part[place].candidate for place in np.flatnonzero(usable).tolist()]
+        coded = engine.code(good, progress) if good else Coded(codes[:0], vectors[:0].astype(np.float32))
     codes[usable], vectors[usable] = coded.codes, coded.vectors
     return {"codes": codes, "vectors": vectors, "usable": usable}
 

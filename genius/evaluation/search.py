@@ -84,7 +84,7 @@ def search_all(
     """Search every pool for every query."""
     found = Found.nothing(len(queries), len(pools), len(widths))
     clip, z = _encode(engine, queries, found.usable)
-    places = np.flatnonzero(found.usable)
+    places = np.flatnonzero(found.usable).tolist()
     for p, pool in enumerate(pools):
         nearest = exact_rows(clip, coded.vectors, pool.rows, DEPTH)
         for place, rows in zip(places, nearest, strict=True):
