@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mbeir_files import Files, candidates, queries, write_files, write_instructions, write_lines
-from tiny import CAPTIONS
+from tiny import CAPTIONS, make_tiny_parts
 
 from genius import cli
 from genius.checkpoint import Bundle
@@ -125,7 +126,10 @@ def test_every_figure_is_what_the_engine_finds(
             assert written.genius == counted(plain, positives)
             assert written.reranked == counted(hits_by(searched, some, written.beams, rerank=True), positives)
             first = [searched.index.codes([searched.index.row(hits[0])])[0, 0] == target for hits in plain]
-            assert written.modality == pytest.approx(np.mean(first))
+            assert written.first_answer == pytest.approx(np.mean(first))
+        given = [Query(q.image and open_image(q.image), q.text, q.instruction) for q in some]
+        likeliest = [found.trace[0].kept[0].prefix[0] for found in searched.search(given)]
+        assert result.first_code == pytest.approx(np.mean([code == target for code in likeliest]))
 
 
 def test_the_figures_fit_together(measured: ModelResult) -> None:
@@ -139,7 +143,7 @@ def test_the_figures_fit_together(measured: ModelResult) -> None:
         if widest.beams >= result.facts.addresses:  # everything is written, so re-ranking is exact search
             assert widest.in_beam == 1 and widest.reranked == result.exact
         if result.pool == SPECIFIC:
-            assert {written.modality for written in result.written} == {1.0}
+            assert {result.first_code, *(written.first_answer for written in result.written)} == {1.0}
     sizes = {(r.pool, r.dataset): r.facts.candidates for r in measured.results}
     whole = {(UNIVERSAL, "set 1"): 60, (UNIVERSAL, "set 9"): 60}
     assert sizes == {**whole, (SPECIFIC, "set 1"): 12, (SPECIFIC, "set 9"): 8}
@@ -204,6 +208,18 @@ def test_an_interrupted_evaluation_ends_as_one_that_was_not(
     left["search"] = 99
     assert measure(tiny_bundle, files, tmp_path) == measured
     assert left == {"code": 0, "search": 99 - (3 * 3 + 3 * 2 - 3)}  # parts of 12 and of 8 queries
+
+
+def test_models_share_vectors_but_not_what_they_find(
+    tiny_bundle: Bundle, measured: ModelResult, files: Files, tmp_path: Path
+) -> None:
+    """A fingerprint says nothing of the decoder."""
+    other = replace(tiny_bundle, decoder=make_tiny_parts(tiny_bundle.encoder, seed=1)[2])
+    found = measure(other, files, tmp_path)
+    parts = len(list(tmp_path.glob("queries-*")))
+    assert measure(tiny_bundle, files, tmp_path) == measured != found
+    assert len(list(tmp_path.glob("queries-*"))) == 2 * parts
+    assert len(list(tmp_path.glob("candidates-*"))) == 1
 
 
 # ---- bad lines ----

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from genius.checkpoint import Bundle
 from genius.encoder import batches
@@ -58,6 +60,7 @@ def evaluate(
     everything = Searched.of(engine, coded, np.arange(len(pool)))
     facts = {UNIVERSAL: _facts(coded, everything)}
     results = []
+    decoder = _weights(bundle.decoder)
     done, total = 0, sum(map(len, groups))
     with bar(f"{name}: queries") as progress:
         for group in groups:
@@ -66,7 +69,7 @@ def evaluate(
             facts[SPECIFIC] = _facts(coded, own)
             parts = []
             for part in batches(len(group), PART):
-                parts.append(_part(engine, coded, (everything, own), group[part], widths, folder))
+                parts.append(_part(engine, coded, (everything, own), group[part], widths, folder, decoder))
                 done += part.stop - part.start
                 progress(done, total)
             found = _joined(parts)
@@ -83,6 +86,7 @@ def evaluate(
                     queries=int(found.usable.sum()),
                     facts=facts[kind],
                     exact=recall(found.exact[found.usable, place]),
+                    first_code=float(found.first_code[found.usable, place].mean()),
                     written=_written(found, place, widths, rerank),
                 )
                 for place, kind in enumerate((UNIVERSAL, SPECIFIC))
@@ -123,10 +127,19 @@ def _part(
     queries: Sequence[Asked],
     widths: Sequence[int],
     folder: Path,
+    decoder: str,
 ) -> Found:
+    """What some queries find; `decoder` names its weights, which the key of the pool does not depend on."""
     asked = [(q.id, q.task.id, q.text, q.instruction, stamp(q.image), q.positives) for q in queries]
-    path = folder / f"queries-{key_of(coded.key, tuple(widths), asked)}.npz"
+    path = folder / f"queries-{key_of(coded.key, decoder, tuple(widths), asked)}.npz"
     return Found(**kept(path, lambda: vars(search_all(engine, coded, pools, queries, widths))))
+
+
+def _weights(module: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        digest.update(name.encode() + value.cpu().float().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _joined(parts: Sequence[Found]) -> Found:
@@ -144,7 +157,7 @@ def _written(found: Found, pool: int, widths: Sequence[int], rerank: bool) -> tu
             genius=recall(found.genius[found.usable, pool, place]),
             reranked=recall(found.reranked[found.usable, pool, place]) if rerank else None,
             in_beam=float(found.in_beam[found.usable, pool, place].mean()),
-            modality=float(found.modality[found.usable, pool, place].mean()),
+            first_answer=float(found.first_answer[found.usable, pool, place].mean()),
         )
         for place, width in enumerate(widths)
     )

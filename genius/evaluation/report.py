@@ -18,14 +18,15 @@ class Written:
     """What writing addresses finds at a beam width; all are shares of queries.
 
     `reranked` is None where it was not asked for; `in_beam`: any positive found at all, more than which
-    re-ranking cannot find among the first; `modality`: the best address starts with the code asked for.
+    re-ranking cannot find among the first; `first_answer`: the best address, which was not re-ranked,
+    starts with the code that was asked for.
     """
 
     beams: int
     genius: Recall
     reranked: Recall | None
     in_beam: float
-    modality: float
+    first_answer: float
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,10 @@ class PoolFacts:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """One task of one data set, in one pool (`UNIVERSAL` or `SPECIFIC`)."""
+    """One task of one data set, in one pool (`UNIVERSAL` or `SPECIFIC`).
+
+    `first_code` is the share of queries whose likeliest first code is the one asked for.
+    """
 
     pool: str
     task: int
@@ -48,6 +52,7 @@ class TaskResult:
     queries: int
     facts: PoolFacts
     exact: Recall
+    first_code: float
     written: tuple[Written, ...]
 
 
@@ -85,7 +90,15 @@ def tables(report: Report) -> str:
 def task_table(results: Sequence[TaskResult]) -> str:
     """One line a task, recall at 1 / 5 / 10 with the widest beam, and their means."""
     head = ["task", "data set", "queries", "candidates", "own address"]
-    head += ["exact search", "GENIUS", "re-ranked", "in beam", "re-ranked / exact", "first code"]
+    head += [
+        "exact search",
+        "GENIUS",
+        "re-ranked",
+        "in beam",
+        "re-ranked / exact",
+        "first code",
+        "first answer",
+    ]
     rows = [
         [
             result.label,
@@ -103,7 +116,16 @@ def task_table(results: Sequence[TaskResult]) -> str:
 def width_table(model: ModelResult) -> str:
     """One line a beam width: means over all tasks of the universal pool."""
     chosen = [result for result in model.results if result.pool == UNIVERSAL]
-    head = ["beams", "exact search", "GENIUS", "re-ranked", "in beam", "re-ranked / exact", "first code"]
+    head = [
+        "beams",
+        "exact search",
+        "GENIUS",
+        "re-ranked",
+        "in beam",
+        "re-ranked / exact",
+        "first code",
+        "first answer",
+    ]
     widths = [written.beams for written in chosen[0].written]
     return _table(head, [[str(width), *_columns(chosen, n)] for n, width in enumerate(widths)])
 
@@ -111,7 +133,15 @@ def width_table(model: ModelResult) -> str:
 def model_table(models: Sequence[ModelResult]) -> str:
     """One line a model: means over all tasks of the universal pool."""
     head = ["model", "own address"]
-    head += ["exact search", "GENIUS", "re-ranked", "in beam", "re-ranked / exact", "first code"]
+    head += [
+        "exact search",
+        "GENIUS",
+        "re-ranked",
+        "in beam",
+        "re-ranked / exact",
+        "first code",
+        "first answer",
+    ]
     rows = []
     for model in models:
         chosen = [result for result in model.results if result.pool == UNIVERSAL]
@@ -131,7 +161,8 @@ def _columns(results: Sequence[TaskResult], width: int = -1) -> list[str]:
         _recall(reranked),
         _percent(float(np.mean([one.in_beam for one in written]))),
         "–" if share is None else _percent(share),
-        _percent(float(np.mean([one.modality for one in written]))),
+        _percent(float(np.mean([result.first_code for result in results]))),
+        _percent(float(np.mean([one.first_answer for one in written]))),
     ]
 
 

@@ -50,7 +50,8 @@ class Found:
 
     usable [n]: false where the query's picture could not be opened; exact [n, S], genius and reranked
     [n, S, W]: rank of the first positive, 0 if it is not among the first; in_beam [n, S, W]: whether any
-    positive was found at all; modality [n, S, W]: whether the best address has the first code asked for.
+    positive was found at all; first_code [n, S]: whether the likeliest first code is the one asked for;
+    first_answer [n, S, W]: whether the best address starts with it.
     """
 
     usable: NDArray[np.bool_]
@@ -58,7 +59,8 @@ class Found:
     genius: NDArray[np.int64]
     reranked: NDArray[np.int64]
     in_beam: NDArray[np.bool_]
-    modality: NDArray[np.bool_]
+    first_code: NDArray[np.bool_]
+    first_answer: NDArray[np.bool_]
 
     @classmethod
     def nothing(cls, queries: int, pools: int, widths: int) -> Found:
@@ -70,6 +72,7 @@ class Found:
             np.zeros(three, np.int64),
             np.zeros(three, np.int64),
             np.zeros(three, bool),
+            np.zeros(three[:2], bool),
             np.zeros(three, bool),
         )
 
@@ -101,7 +104,8 @@ def search_all(
                         order = best_first(beams.log_probs[beam], scores, rerank=rerank)
                         ranks[place, p, w] = first_rank(rows[order], query.positives)
                     found.in_beam[place, p, w] = np.isin(rows, query.positives).any()
-                    found.modality[place, p, w] = beams.codes[0, 0] == query.task.target
+                    found.first_code[place, p] = beams.trace[0].kept[0].prefix[0] == query.task.target
+                    found.first_answer[place, p, w] = beams.codes[0, 0] == query.task.target
     return found
 
 
