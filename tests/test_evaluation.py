@@ -22,7 +22,7 @@ from genius.engine import Engine
 from genius.evaluation import coded as coded_module
 from genius.evaluation import evaluate as evaluate_module
 from genius.evaluation import search as search_module
-from genius.evaluation.evaluate import evaluate
+from genius.evaluation.evaluate import Plan, evaluate
 from genius.evaluation.measures import Recall, first_rank, own_address, recall
 from genius.evaluation.pool import Pool, read_pool
 from genius.evaluation.problems import NAMED, Problems
@@ -55,11 +55,10 @@ def measure(
 ) -> ModelResult:
     problems = problems or Problems()
     pool, asked, names = read(files, problems)
+    plan = Plan(WIDTHS, rerank, folder)
     return evaluate(
-        bundle, "tiny", pool, asked, names,
-        widths=WIDTHS, rerank=rerank, folder=folder, problems=problems,
-        bar=lambda _: nullcontext(lambda *_: None),
-    )  # fmt: skip
+        bundle, "tiny", pool, asked, names, plan, problems, lambda _: nullcontext(lambda *_: None)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -61,10 +61,12 @@ def evaluate(args: argparse.Namespace) -> None:
     queries = read_queries(args.queries, pool, instructions, args.images_root, problems)
 
     from genius.checkpoint import load_bundle
+    from genius.evaluation.evaluate import Plan
     from genius.evaluation.evaluate import evaluate as measure
     from genius.evaluation.report import Report, tables
 
     parts = args.json.with_name(args.json.name + ".parts")
+    plan = Plan(widths, args.rerank, parts)
     models = []
     distinct = len({path.name for path in args.bundle}) == len(args.bundle)
     for path in args.bundle:
@@ -75,11 +77,9 @@ def evaluate(args: argparse.Namespace) -> None:
                 pool,
                 queries,
                 instructions.names,
-                widths=widths,
-                rerank=args.rerank,
-                folder=parts,
-                problems=problems,
-                bar=progress_bar,
+                plan,
+                problems,
+                progress_bar,
             )
         )
     report = Report(tuple(models), problems.left_out)

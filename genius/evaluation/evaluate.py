@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from genius.evaluation.queries import Asked, answerable
 from genius.evaluation.report import SPECIFIC, UNIVERSAL, ModelResult, PoolFacts, TaskResult, Written
 from genius.evaluation.search import Found, Searched, search_all
 from genius.index import CandidateIndex
+from genius.instructions import Task
 from genius.parts import kept, key_of, stamp
 from genius.schema import UserError
 
@@ -31,16 +32,22 @@ PART = 256
 Bar = Callable[[str], AbstractContextManager[Progress]]
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How to measure: beam widths (rising), whether to re-rank, and the folder of finished parts."""
+
+    widths: tuple[int, ...]
+    rerank: bool
+    folder: Path
+
+
 def evaluate(
     bundle: Bundle,
     name: str,
     pool: Pool,
     queries: Sequence[Asked],
     names: Mapping[int, str],
-    *,
-    widths: Sequence[int],
-    rerank: bool,
-    folder: Path,
+    plan: Plan,
     problems: Problems,
     bar: Bar,
 ) -> ModelResult:
@@ -55,7 +62,7 @@ def evaluate(
     """
     engine = Engine(bundle, CandidateIndex.empty(bundle.quantizer.config.levels, bundle.encoder.dim))
     with bar(f"{name}: candidates") as progress:
-        coded = code_pool(engine, pool, folder, problems, progress)
+        coded = code_pool(engine, pool, plan.folder, problems, progress)
     groups = _groups(_left(queries, pool, coded, problems))
     everything = Searched.of(engine, coded, np.arange(len(pool)))
     facts = {UNIVERSAL: _facts(coded, everything)}
@@ -64,39 +71,44 @@ def evaluate(
     done, total = 0, sum(map(len, groups))
     with bar(f"{name}: queries") as progress:
         for group in groups:
-            task, dataset = group[0].task, group[0].dataset
-            own = Searched.of(engine, coded, pool.own(dataset, task.target))
+            own = Searched.of(engine, coded, pool.own(group[0].dataset, group[0].task.target))
             facts[SPECIFIC] = _facts(coded, own)
             parts = []
             for part in batches(len(group), PART):
-                parts.append(_part(engine, coded, (everything, own), group[part], widths, folder, decoder))
+                parts.append(_part(engine, coded, (everything, own), group[part], plan, decoder))
                 done += part.stop - part.start
                 progress(done, total)
             found = _joined(parts)
-            for query, usable in zip(group, found.usable, strict=True):
-                if not usable:
-                    problems.add("a picture that cannot be opened", query.file, query.line)
+            for place in np.flatnonzero(~found.usable).tolist():
+                problems.add("a picture that cannot be opened", group[place].file, group[place].line)
             problems.refuse()
-            results += [
-                TaskResult(
-                    pool=kind,
-                    task=task.id,
-                    label=task.label,
-                    dataset=names[dataset],
-                    queries=int(found.usable.sum()),
-                    facts=facts[kind],
-                    exact=recall(found.exact[found.usable, place]),
-                    first_code=float(found.first_code[found.usable, place].mean()),
-                    written=_written(found, place, widths, rerank),
-                )
-                for place, kind in enumerate((UNIVERSAL, SPECIFIC))
-                if found.usable.any()
-            ]
+            if found.usable.any():
+                results += _results(found, group[0].task, names[group[0].dataset], facts, plan)
     if not results:
         raise UserError(
-            "Nothing could be searched: of every query or its positives, a picture cannot be opened."
+            "Nothing could be searched: no picture of a query, or of what it asks for, can be opened."
         )
     return ModelResult(name, bundle.fingerprint, tuple(results))
+
+
+def _results(
+    found: Found, task: Task, dataset: str, facts: Mapping[str, PoolFacts], plan: Plan
+) -> list[TaskResult]:
+    """What the queries of a task found, in each pool."""
+    return [
+        TaskResult(
+            pool=kind,
+            task=task.id,
+            label=task.label,
+            dataset=dataset,
+            queries=int(found.usable.sum()),
+            facts=facts[kind],
+            exact=recall(found.exact[found.usable, place]),
+            first_code=float(found.first_code[found.usable, place].mean()),
+            written=_written(found, place, plan),
+        )
+        for place, kind in enumerate((UNIVERSAL, SPECIFIC))
+    ]
 
 
 def _left(queries: Sequence[Asked], pool: Pool, coded: CodedPool, problems: Problems) -> list[Asked]:
@@ -125,14 +137,13 @@ def _part(
     coded: CodedPool,
     pools: Sequence[Searched],
     queries: Sequence[Asked],
-    widths: Sequence[int],
-    folder: Path,
+    plan: Plan,
     decoder: str,
 ) -> Found:
     """What some queries find; `decoder` names its weights, which the key of the pool does not depend on."""
     asked = [(q.id, q.task.id, q.text, q.instruction, stamp(q.image), q.positives) for q in queries]
-    path = folder / f"queries-{key_of(coded.key, decoder, tuple(widths), asked)}.npz"
-    return Found(**kept(path, lambda: vars(search_all(engine, coded, pools, queries, widths))))
+    path = plan.folder / f"queries-{key_of(coded.key, decoder, plan.widths, asked)}.npz"
+    return Found(**kept(path, lambda: vars(search_all(engine, coded, pools, queries, plan.widths))))
 
 
 def _weights(module: nn.Module) -> str:
@@ -150,14 +161,14 @@ def _facts(coded: CodedPool, pool: Searched) -> PoolFacts:
     return PoolFacts(len(pool.rows), pool.trie.unique_ids, own_address(coded.codes[pool.rows]))
 
 
-def _written(found: Found, pool: int, widths: Sequence[int], rerank: bool) -> tuple[Written, ...]:
+def _written(found: Found, pool: int, plan: Plan) -> tuple[Written, ...]:
     return tuple(
         Written(
             beams=width,
             genius=recall(found.genius[found.usable, pool, place]),
-            reranked=recall(found.reranked[found.usable, pool, place]) if rerank else None,
+            reranked=recall(found.reranked[found.usable, pool, place]) if plan.rerank else None,
             in_beam=float(found.in_beam[found.usable, pool, place].mean()),
             first_answer=float(found.first_answer[found.usable, pool, place].mean()),
         )
-        for place, width in enumerate(widths)
+        for place, width in enumerate(plan.widths)
     )
