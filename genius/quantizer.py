@@ -75,12 +75,20 @@ def kmeans(x: Tensor, size: int, *, rounds: int = 12, seed: int = 0) -> Tensor:
 
 
 def lloyd(x: Tensor, book: Tensor, rounds: int) -> Tensor:
-    """Codewords [K, d], each moved to the mean of the vectors x [n, d] nearest to it, some rounds over."""
+    """Codewords [K, d], each moved to the mean of the vectors x [n, d] nearest to it, some rounds over.
+
+    A codeword that nothing is near to moves into one of the busiest cells, which the next round splits.
+    """
     for _ in range(rounds):
         code = nearest(x, book)
         sums = torch.zeros_like(book).index_add_(0, code, x)
-        counts = torch.bincount(code, minlength=len(book)).unsqueeze(1)
-        book = torch.where(counts > 0, sums / counts.clamp(min=1), book)
+        counts = torch.bincount(code, minlength=len(book))
+        book = torch.where(counts[:, None] > 0, sums / counts[:, None].clamp(min=1), book)
+        unused = (counts == 0).nonzero().squeeze(1)
+        busiest = counts.topk(len(unused)).indices
+        busiest = busiest[counts[busiest] > 1]
+        member = torch.zeros_like(counts).scatter_(0, code, torch.arange(len(x)))  # any vector of each cell
+        book[unused[: len(busiest)]] = x[member[busiest]]
     return book
 
 
@@ -111,7 +119,7 @@ class MovingCodebooks:
             self._sum[level] = book * self._use[level].unsqueeze(1)
             residual = residual - book[code]
 
-    def settle(self, z: Tensor, rounds: int = 8) -> None:
+    def settle(self, z: Tensor, rounds: int = 20) -> None:
         """Lloyd rounds on vectors z [n, d], level by level, once the fusion no longer moves."""
         residual = z
         for level in range(len(self.quantizer.config.levels)):

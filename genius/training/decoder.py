@@ -18,7 +18,7 @@ from genius.training.loop import adamw, mixed_precision, run
 class DecoderTraining:
     """Settings of stage 3; `mixed` is the share of queries replaced by a query–target mix (Eq. 11)."""
 
-    epochs: float = 2.6
+    epochs: float = 4
     batch: int = 512
     rate: float = 1e-3
     weight_decay: float = 0.01

@@ -28,9 +28,9 @@ from genius.training.pairs import Drawn, bunched
 class ProjectionTraining:
     """Settings; `keep` weighs the squared distance of the text projection from the identity."""
 
-    epochs: float = 12
+    epochs: float = 5
     batch: int = 2048
-    head_rate: float = 1e-3
+    head_rate: float = 7e-4
     text_rate: float = 3e-4
     weight_decay: float = 0.05
     keep: float = 1e-3
