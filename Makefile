@@ -4,11 +4,12 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 RUN ?= runs/mini
+BENCH ?= runs/bench
 # PHOTOS, GROCERIES and WORDNET name the folders of the training data, KEYWORDS a file; what is not named is left out.
 DATA = $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(GROCERIES),--groceries $(GROCERIES)) \
     $(if $(WORDNET),--wordnet $(WORDNET)) $(if $(KEYWORDS),--keywords $(KEYWORDS))
 
-.PHONY: help demo test check lint types format train index explain first-screen pictures browser clean
+.PHONY: help demo test check lint types format train index explain results first-screen pictures browser clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -41,6 +42,11 @@ index: $(VENV)/.installed pictures ## rebuild assets/index with the model in che
 
 explain: $(VENV)/.installed pictures ## name and map the codes of assets/index again, and fill docs/codes.md [GROCERIES=…]
 	$(BIN)/python -m genius explain --report docs/codes.md $(if $(GROCERIES),--groceries $(GROCERIES))
+
+results: $(VENV)/.installed-dev pictures ## measure all eight tasks beside exact search: PHOTOS=… GROCERIES=… [BENCH=runs/bench]
+	test -d $(BENCH) || $(BIN)/python -m genius benchmark-set --photos $(PHOTOS) --groceries $(GROCERIES) --out $(BENCH)
+	$(BIN)/python -m genius evaluate --queries $(BENCH)/query/*.jsonl --pool $(BENCH)/cand_pool/*.jsonl \
+	    --instructions $(BENCH)/instructions/query_instructions.tsv --images-root $(BENCH) --json $(BENCH)-results.json
 
 first-screen: $(VENV)/.installed pictures ## search for what the page opens on, again
 	$(BIN)/python -m genius.ui

@@ -31,6 +31,11 @@ class BeamResult:
     stops: NDArray[np.int64]
     trace: tuple[BeamStep, ...]
 
+    def rows(self, trie: CodeTrie) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows [c] of the candidates that the IDs name, and which of the IDs names each [c]."""
+        spans = [trie.rows(*span) for span in zip(self.starts, self.stops, strict=True)]
+        return np.concatenate(spans), np.repeat(np.arange(len(spans)), [len(span) for span in spans])
+
 
 @dataclass(frozen=True, eq=False)
 class _Beams:

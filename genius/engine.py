@@ -262,13 +262,9 @@ class Engine:
     def _rank(
         self, beams: BeamResult, vector: NDArray[np.float32], options: SearchOptions
     ) -> tuple[Hit, ...]:
-        spans = [self.index.trie.rows(*span) for span in zip(beams.starts, beams.stops, strict=True)]
-        rows = np.concatenate(spans)
-        beam = np.repeat(np.arange(len(spans)), [len(span) for span in spans])
+        rows, beam = beams.rows(self.index.trie)
         log_probs, scores = beams.log_probs[beam], self.index.score(vector, rows)
-        order = np.lexsort((-log_probs, -scores) if options.rerank else (-scores, -log_probs))[
-            : options.top_k
-        ]
+        order = best_first(log_probs, scores, rerank=options.rerank)[: options.top_k]
         written = [float(log_prob) if _explained(options) else None for log_prob in log_probs[order]]
         return self._hits(rows[order], scores[order], beams.codes[beam[order]], written)
 
@@ -284,6 +280,13 @@ class Engine:
             Hit(rank, self.index.candidates[row], tuple(semantic_id), float(score), log_prob)
             for rank, (row, semantic_id, score, log_prob) in enumerate(found, 1)
         )
+
+
+def best_first(
+    log_probs: NDArray[np.float32], scores: NDArray[np.float32], *, rerank: bool
+) -> NDArray[np.int64]:
+    """Order [c] of found candidates: by cosine or by the decoder's log-probs; the other settles ties."""
+    return np.lexsort((-log_probs, -scores) if rerank else (-scores, -log_probs))
 
 
 def _explained(options: SearchOptions) -> bool:

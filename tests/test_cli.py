@@ -14,6 +14,7 @@ from tiny import make_tiny_pictures
 from genius import cli, engine
 from genius.explain import maps
 from genius.explain.explanation import folder_of, read_names
+from genius.training.shape import Shape
 
 Run = Callable[..., int]
 
@@ -151,12 +152,13 @@ class Stages(SimpleNamespace):
     """`genius.training.stages`, noting what is run."""
 
     def __init__(self) -> None:
-        super().__init__(ran=[], TrainingData=lambda *folders, seed: (*folders, seed))
+        super().__init__(ran=[], TrainingData=lambda *folders, seed, shape: (*folders, seed, shape))
 
     def keep_freed_memory(self) -> None: ...
 
-    def run_encoder(self, data: object, image: object, text: object) -> None:
-        self.ran += [("image tower", data, image), ("text tower", data, text)]
+    def run_encoder(self, data: object, image: object, text: object, projections: object) -> None:
+        parts = (("image tower", image), ("text tower", text), ("projections", projections))
+        self.ran += [(name, data, settings) for name, settings in parts]
 
     def run_quantizer(self, data: object, settings: object) -> None:
         self.ran.append(("quantizer", data, settings))
@@ -186,11 +188,11 @@ def test_training_runs_the_stages_in_order_and_passes_what_was_asked(
         "5",
     ]
     assert cli.main(command) == 0
-    towers = ["image tower", "text tower"]
-    assert [name for name, *_ in stages.ran] == [*towers, "quantizer", "decoder", "bundle"]
-    assert all(data == (tmp_path, tmp_path, None, None, None, 5) for _, data, _ in stages.ran)
-    assert all((settings.epochs, settings.seed) == (2, 5) for _, _, settings in stages.ran[:4])
-    assert stages.ran[4][2] == tmp_path / "bundle"
+    encoder = ["image tower", "text tower", "projections"]
+    assert [name for name, *_ in stages.ran] == [*encoder, "quantizer", "decoder", "bundle"]
+    assert all(data == (tmp_path, tmp_path, None, None, None, 5, Shape()) for _, data, _ in stages.ran)
+    assert all((settings.epochs, settings.seed) == (2, 5) for _, _, settings in stages.ran[:5])
+    assert stages.ran[5][2] == tmp_path / "bundle"
 
 
 def test_one_stage_keeps_its_own_number_of_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,6 +201,54 @@ def test_one_stage_keeps_its_own_number_of_epochs(tmp_path: Path, monkeypatch: p
     assert cli.main(["train", "decoder", "--run", str(tmp_path)]) == 0
     [(stage, _, settings)] = stages.ran
     assert stage == "decoder" and settings.epochs > 2
+
+
+def test_one_setting_can_be_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = Stages()
+    monkeypatch.setattr(cli.train, "_training", lambda: stages)
+    changed = ["--set", "quantizer.match=0", "--set", "decoder.batch=64", "--set", "quantizer.epochs=2"]
+    changed += ["--set", "shape.codes=64"]
+    assert cli.main(["train", "all", "--run", str(tmp_path), "--epochs", "9", *changed]) == 0
+    settings = {name: value for name, _, value in stages.ran}
+    assert (settings["quantizer"].match, settings["quantizer"].epochs) == (0.0, 2.0)
+    assert (settings["decoder"].batch, settings["decoder"].epochs) == (64, 9.0)
+    assert settings["quantizer"].contrast == 1.0
+    assert all(data[-1] == Shape(codes=64) for _, data, _ in stages.ran)
+
+
+def test_the_model_can_be_put_together_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = Stages()
+    monkeypatch.setattr(cli.train, "_training", lambda: stages)
+    assert cli.main(["train", "bundle", "--run", str(tmp_path)]) == 0
+    assert [(name, out) for name, _, out in stages.ran] == [("bundle", tmp_path / "bundle")]
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("match=0", "--set takes PART.NAME=N"),
+        ("fusion.match=0", "one of image, text, projections, quantizer, decoder, shape"),
+        ("quantizer.mach=0", "no setting 'mach'. It has epochs, batch"),
+        ("quantizer.match=none", "quantizer.match needs a number, not 'none'"),
+        ("quantizer.match=inf", "quantizer.match needs a number"),
+        ("decoder.batch=1.5", "decoder.batch needs a whole number"),
+        ("shape.width=100", "a multiple of 64"),
+        ("shape.codes=1", "at least two codes"),
+        ("shape.epochs=1", "no setting 'epochs'. It has codes, levels, width, layers"),
+        ("decoder.batch", "decoder.batch needs a whole number, not ''"),
+    ],
+)
+def test_a_setting_that_is_none_is_refused_before_anything_is_trained(
+    written: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stages = Stages()
+    monkeypatch.setattr(cli.train, "_training", lambda: stages)
+    assert cli.main(["train", "all", "--run", str(tmp_path), "--set", written]) == 2
+    assert said in capsys.readouterr().err and not stages.ran
 
 
 def test_training_names_the_packages_it_lacks(

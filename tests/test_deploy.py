@@ -23,9 +23,10 @@ from gradio_client import Client
 from tiny import make_tiny_pictures
 
 from genius.cli import build_parser
-from genius.cli.index import _key, code_in_parts
+from genius.cli.index import code_in_parts
 from genius.engine import Coded, Engine
 from genius.index import IndexHeader
+from genius.parts import contents, key_of
 from genius.schema import Candidate
 from genius.sources import open_collection
 from genius.ui.settings import Settings
@@ -142,16 +143,16 @@ def test_an_interrupted_index_goes_on_where_it_stopped(
     assert seen[-1] == (len(candidates), len(candidates))
 
 
-def test_a_part_is_encoded_again_when_a_picture_changed(
-    tiny_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_part_is_encoded_again_when_a_picture_changed(tmp_path: Path) -> None:
     folder = make_tiny_pictures(tmp_path / "two", ["red circle", "blue square"])
     candidates = open_collection(folder).candidates
-    before = _key("model", candidates)
-    assert _key("model", candidates) == before
-    assert _key("another", candidates) != before
+    before = contents(candidates)
+    assert contents(candidates) == before
+    assert key_of("model", before) != key_of("another", before)
     os.utime(folder / "red-circle.png", (1, 1))
-    assert _key("model", candidates) != before
+    assert contents(candidates) != before
+    (folder / "red-circle.png").unlink()
+    assert contents(candidates) != before
 
 
 # ---- publishing ----

@@ -16,8 +16,8 @@ HOUSE = ROOT / "genius"
 FLOORS = (
     {"schema", "instructions", "images"},
     {"encoder", "fusion", "quantizer", "decoder", "trie", "foreign", "hub"},
-    {"beam", "index", "checkpoint", "published", "report"},
-    {"engine", "explain", "sources", "training", "convert", "benchmark"},
+    {"beam", "index", "checkpoint", "published", "report", "parts"},
+    {"engine", "explain", "sources", "training", "convert", "benchmark", "evaluation"},
     {"cli", "ui"},
     {"__init__", "__main__", "app"},
 )
@@ -29,6 +29,9 @@ ALONGSIDE = {
     ("explain", "sources"),
     ("training", "sources"),
     ("benchmark", "engine"),
+    ("evaluation", "engine"),
+    ("evaluation", "sources"),
+    ("evaluation", "training"),
 }
 """Who may import whom on the same floor."""
 

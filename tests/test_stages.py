@@ -9,17 +9,22 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny import make_tiny_encoder
 from torch import Tensor, nn
 
 from genius.decoder import DecoderConfig
 from genius.fusion import FusionConfig
 from genius.quantizer import QuantizerConfig
+from genius.schema import UserError
 from genius.training import loop as loop_module
+from genius.training import stages
 from genius.training.decoder import DecoderPairs, DecoderTraining, mix, train_decoder
+from genius.training.encoder import DIM
 from genius.training.log import TrainingLog, cosine_schedule
 from genius.training.loop import adamw, run
 from genius.training.pairs import Pairs
 from genius.training.quantizer import QuantizerTraining, fuse_pool, train_quantizer
+from genius.training.shape import Shape
 
 
 def rows_of(path: Path) -> list[dict]:
@@ -85,18 +90,18 @@ FUSION = FusionConfig(dim=12, projection=16, hidden=24)
 QUANTIZER = QuantizerConfig(dim=12, levels=(3, 16, 16, 16))
 
 
-def synthetic_pairs(things: int = 40) -> Pairs:
+def synthetic_pairs(things: int = 40, dim: int = 12) -> Pairs:
     """Things with an image and a text feature; queries are noisy texts plus what names the modality."""
     torch.manual_seed(0)
-    image = torch.randn(things, 12) + 3 * torch.randn(12)
-    text = torch.randn(things, 12) + 3 * torch.randn(12)
-    wish = 2 * torch.randn(3, 12)
+    image = torch.randn(things, dim) + 3 * torch.randn(dim)
+    text = torch.randn(things, dim) + 3 * torch.randn(dim)
+    wish = 2 * torch.randn(3, dim)
     modality = torch.arange(3).repeat_interleave(things)
     target = torch.arange(3 * things).repeat(6)
     thing = target % things
     return Pairs(
-        query_image=torch.zeros(len(target), 12).half(),
-        query_text=(text[thing] + wish[modality[target]] + 0.1 * torch.randn(len(target), 12)).half(),
+        query_image=torch.zeros(len(target), dim).half(),
+        query_text=(text[thing] + wish[modality[target]] + 0.1 * torch.randn(len(target), dim)).half(),
         target=target,
         task=torch.zeros_like(target),
         family=torch.full_like(target, -1),
@@ -246,3 +251,24 @@ def test_stage_three_resumes_where_it_stopped(tmp_path: Path, monkeypatch: pytes
         assert torch.equal(resumed.state_dict()[name], value), name
         assert torch.equal(finished.state_dict()[name], value), name
     assert not list(tmp_path.glob("**/*.tmp"))
+
+
+# --- the stages on disk ----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_model_of_another_shape(tmp_path: Path) -> None:
+    """From borrowed pairs to a bundle; each stage says what it lacks."""
+    data = stages.TrainingData(tmp_path, shape=Shape(codes=8, levels=2, width=64, layers=1))
+    synthetic_pairs(things=10, dim=DIM).save(tmp_path / "pairs.safetensors")
+    with pytest.raises(UserError, match="Train the quantizer first"):
+        stages.run_decoder(data, DecoderTraining())
+    stages.run_quantizer(data, QuantizerTraining(epochs=2, batch=90))
+    with pytest.raises(UserError, match="Train the decoder first"):
+        stages.run_bundle(data, tmp_path / "bundle")
+    stages.run_decoder(data, DecoderTraining(epochs=1, batch=180))
+    make_tiny_encoder(tmp_path / "encoder" / "encoder")
+    stages.run_bundle(data, tmp_path / "bundle")
+    config = json.loads((tmp_path / "bundle" / "config.json").read_text())
+    assert config["quantizer"]["levels"] == config["decoder"]["levels"] == [3, 8, 8]
+    assert (config["decoder"]["width"], config["decoder"]["layers"]) == (64, 1)

@@ -10,10 +10,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from genius.cli import benchmark, convert, explain, index, search, train
+from genius.cli import benchmark, benchmark_set, convert, evaluate, explain, index, search, train
 from genius.schema import UserError
 
-COMMANDS = (search, index, explain, train, convert, benchmark)
+COMMANDS = (search, index, explain, train, evaluate, benchmark_set, convert, benchmark)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import os
 import shutil
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genius.cli.common import add_bundle, check_free, print_notes, progress_bar
+from genius.parts import Arrays, contents, kept, key_of
 from genius.schema import Candidate
 from genius.sources import ALL, COLLECTIONS, open_collection, source_name
 
@@ -72,39 +70,16 @@ def code_in_parts(
     codes, vectors = [], []
     for start in range(0, len(candidates), PART):
         part = candidates[start : start + PART]
-        path = parts / f"{_key(engine.bundle.fingerprint, part)}.npz"
-        kept = _kept(path)
-        if kept is None:
 
-            def within(done: int, total: int, start: int = start, size: int = len(part)) -> None:
-                progress(start + size * done // total, len(candidates))
+        def code(part: Sequence[Candidate] = part, start: int = start) -> Arrays:
+            def within(done: int, total: int) -> None:
+                progress(start + len(part) * done // total, len(candidates))
 
             coded = engine.code(part, within)
-            kept = coded.codes, coded.vectors.astype(np.float16)
-            aside = path.with_suffix(".tmp.npz")
-            np.savez(aside, codes=kept[0], vectors=kept[1])
-            os.replace(aside, path)
+            return {"codes": coded.codes, "vectors": coded.vectors.astype(np.float16)}
+
+        arrays = kept(parts / f"{key_of(engine.bundle.fingerprint, contents(part))}.npz", code)
         progress(start + len(part), len(candidates))
-        codes.append(kept[0])
-        vectors.append(kept[1])
+        codes.append(arrays["codes"])
+        vectors.append(arrays["vectors"])
     return np.concatenate(codes), np.concatenate(vectors)
-
-
-def _kept(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float16]] | None:
-    """A part saved earlier; none if there is none, or it is damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as saved:
-            return saved["codes"], saved["vectors"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-
-
-def _key(fingerprint: str, part: Sequence[Candidate]) -> str:
-    """Names what a part's codes depend on: the model, and every picture and text in it."""
-    digest = hashlib.sha256(fingerprint.encode())
-    for candidate in part:
-        digest.update(repr((candidate.id, candidate.text, str(candidate.image))).encode())
-        if candidate.image is not None:
-            status = candidate.image.stat()
-            digest.update(repr((status.st_size, status.st_mtime_ns)).encode())
-    return digest.hexdigest()[:32]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import fields
+from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from genius.schema import UserError
 from genius.sources import ALL
@@ -14,8 +16,9 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 STAGES = ("encoder", "quantizer", "decoder")
-
-Settings = TypeVar("Settings")
+BUNDLE = "bundle"
+PARTS = ("image", "text", "projections", "quantizer", "decoder", "shape")
+"""What has settings: the encoder's three parts, the two other stages, and the model itself."""
 
 
 def add(commands: Any) -> None:
@@ -23,7 +26,11 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "train", help="train a model, one stage or all", description="Resumes where it stopped."
     )
-    parser.add_argument("stage", choices=(*STAGES, ALL), help="one of the three stages, or all of them")
+    parser.add_argument(
+        "stage",
+        choices=(*STAGES, BUNDLE, ALL),
+        help="one of the three stages, what puts the model together, or all of them",
+    )
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="where everything is written")
     parser.add_argument("--photos", type=Path, metavar="DIR", help="photographs: images/, captions.jsonl")
     parser.add_argument("--groceries", type=Path, metavar="DIR", help="groceries: images/, labels.jsonl")
@@ -32,7 +39,14 @@ def add(commands: Any) -> None:
         "--keywords", type=Path, metavar="FILE", help="emoji's keywords: emojibase-data's data.json"
     )
     parser.add_argument("--epochs", type=float, metavar="N", help="epochs of each stage (each stage's own)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where `all` puts the model (RUN/bundle)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the model goes (RUN/bundle)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PART.NAME=N",
+        help=f"one setting of {', '.join(PARTS)}, as in quantizer.match=0; may be given again and again",
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of every random choice (0)")
     parser.set_defaults(handle=train)
 
@@ -48,37 +62,63 @@ def train(args: argparse.Namespace) -> None:
         )
     stages = _training()
     stages.keep_freed_memory()
-    data = stages.TrainingData(
-        args.run, args.photos, args.groceries, args.wordnet, args.keywords, seed=args.seed
-    )
+    settings = _settings(args)
+    folders = (args.run, args.photos, args.groceries, args.wordnet, args.keywords)
+    data = stages.TrainingData(*folders, seed=args.seed, shape=settings["shape"])
     for stage in STAGES if args.stage == ALL else (args.stage,):
-        _run_stage(stages, stage, data, args)
-    if args.stage == ALL:
+        _run_stage(stages, stage, data, settings)
+    if args.stage in (ALL, BUNDLE):
         out = args.out or args.run / "bundle"
         stages.run_bundle(data, out)
         print(f"The model is in {out}. Search with it: python -m genius search TEXT --bundle {out}")
 
 
-def _run_stage(stages: ModuleType, stage: str, data: object, args: argparse.Namespace) -> None:
+def _run_stage(stages: ModuleType, stage: str, data: object, settings: Mapping[str, object]) -> None:
+    if stage == "encoder":
+        stages.run_encoder(data, settings["image"], settings["text"], settings["projections"])
+    elif stage == "quantizer":
+        stages.run_quantizer(data, settings["quantizer"])
+    elif stage == "decoder":
+        stages.run_decoder(data, settings["decoder"])
+
+
+def _settings(args: argparse.Namespace) -> dict[str, object]:
+    """The settings of each part: its own, but for epochs, seed and whatever else was asked for."""
     from genius.training.decoder import DecoderTraining
     from genius.training.image_tower import ImageTraining
     from genius.training.projections import ProjectionTraining
     from genius.training.quantizer import QuantizerTraining
+    from genius.training.shape import Shape
     from genius.training.text_tower import TextTraining
 
-    if stage == "encoder":
-        parts = (ImageTraining, TextTraining, ProjectionTraining)
-        stages.run_encoder(data, *(_settings(part, args) for part in parts))
-    elif stage == "quantizer":
-        stages.run_quantizer(data, _settings(QuantizerTraining, args))
-    else:
-        stages.run_decoder(data, _settings(DecoderTraining, args))
+    parts = (ImageTraining, TextTraining, ProjectionTraining, QuantizerTraining, DecoderTraining, Shape)
+    kinds: dict[str, Any] = dict(zip(PARTS, parts, strict=True))
+    common = {"seed": args.seed} | ({} if args.epochs is None else {"epochs": args.epochs})
+    asked: dict[str, dict[str, float]] = {part: dict(common) for part in PARTS}
+    asked["shape"] = {}  # the only part that is not trained
+    for written in args.set:
+        part, name, value = _setting(written, kinds)
+        asked[part][name] = value
+    return {part: kind(**asked[part]) for part, kind in kinds.items()}
 
 
-def _settings(kind: Callable[..., Settings], args: argparse.Namespace) -> Settings:
-    """A stage's own settings, with the epochs and the seed that were asked for."""
-    asked = {} if args.epochs is None else {"epochs": args.epochs}
-    return kind(seed=args.seed, **asked)
+def _setting(written: str, kinds: Mapping[str, Any]) -> tuple[str, str, float]:
+    """Part, name and number of `quantizer.match=0`."""
+    place, _, value = written.partition("=")
+    part, _, name = place.partition(".")
+    if part not in kinds:
+        raise UserError(f"--set takes PART.NAME=N with one of {', '.join(kinds)}, not {written!r}.")
+    defaults: dict[str, Any] = {field.name: field.default for field in fields(kinds[part])}
+    if name not in defaults:
+        raise UserError(f"The {part} has no setting {name!r}. It has {', '.join(defaults)}.")
+    try:
+        number = type(defaults[name])(value)
+        if not isfinite(number):
+            raise ValueError
+    except ValueError as error:
+        kind = "a whole number" if isinstance(defaults[name], int) else "a number"
+        raise UserError(f"{place} needs {kind}, not {value!r}.") from error
+    return part, name, number
 
 
 def _training() -> ModuleType:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from genius.schema import Candidate, Modality, UserError
 
 SUFFIX = ".jsonl"
-_MODALITIES = {"image": Modality.IMAGE, "text": Modality.TEXT, "image,text": Modality.PAIR}
+MODALITIES = {"image": Modality.IMAGE, "text": Modality.TEXT, "image,text": Modality.PAIR}
+"""How M-BEIR writes a modality."""
+
 _NAMED = 5
 
 
@@ -33,15 +36,15 @@ def candidates(
     root = picture_root(pool)
     found: list[Candidate] = []
     left_out: list[str] = []
-    size = pool.stat().st_size
     for row, position in _rows(pool):
-        candidate = _candidate(row, name, root)
-        if candidate is None:
+        try:
+            candidate = candidate_of(row, root)
+        except UserError:
             left_out.append(str(row["did"]))
         else:
-            found.append(candidate)
+            found.append(replace(candidate, id=f"{name}/{candidate.id}", collection=name))
         if progress and len(found) % 1000 == 0:
-            progress(position, size)
+            progress(position, pool.stat().st_size)
     if not found:
         raise UserError(
             f"No candidate of {pool} can be used. Its pictures should lie below a folder above it."
@@ -64,8 +67,16 @@ def picture_root(pool: Path) -> Path:
 
 def _rows(pool: Path) -> Iterator[tuple[Mapping[str, object], int]]:
     """Yield every candidate's line, and how many bytes have been read."""
+    for number, row, position in lines_of(pool):
+        if row is None or "did" not in row:
+            raise UserError(f"Line {number} of {pool} is no M-BEIR candidate: it needs did, txt, img_path.")
+        yield row, position
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, Mapping[str, object] | None, int]]:
+    """Yield every line that is not blank: number, what it says (None if it is no JSON object), bytes read."""
     position = 0
-    with pool.open("rb") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             position += len(line)
             if not line.strip():
@@ -74,25 +85,33 @@ def _rows(pool: Path) -> Iterator[tuple[Mapping[str, object], int]]:
                 row = json.loads(line)
             except (ValueError, RecursionError):
                 row = None
-            if not isinstance(row, dict) or "did" not in row:
-                raise UserError(
-                    f"Line {number} of {pool} is no M-BEIR candidate: it needs did, txt, img_path."
-                )
-            yield row, position
+            yield number, row if isinstance(row, dict) else None, position
 
 
-def _candidate(row: Mapping[str, object], name: str, root: Path) -> Candidate | None:
-    """Return the candidate of a line; none if its picture is not there, or nothing is said to be in it."""
-    text, place = row.get("txt"), row.get("img_path")
-    modality = _MODALITIES.get(str(row.get("modality")))
-    image = _inside(root, place) if isinstance(place, str) and place else None
+def candidate_of(row: Mapping[str, object], root: Path) -> Candidate:
+    """The candidate of a pool's line, by its own id; UserError if it holds no such thing as it says."""
+    modality = modality_of(row.get("modality"))
+    text, image = content_of(modality, row.get("txt"), row.get("img_path"), root)
+    return Candidate(str(row["did"]), modality, text, image)
+
+
+def modality_of(written: object) -> Modality:
+    """The modality that M-BEIR writes so."""
+    if not isinstance(written, str) or written not in MODALITIES:
+        raise UserError(f"there is no modality {written!r}; write one of {', '.join(MODALITIES)}")
+    return MODALITIES[written]
+
+
+def content_of(modality: Modality, text: object, place: object, root: Path) -> tuple[str | None, Path | None]:
+    """Text and picture of something of a modality; UserError if one of them is not there."""
     words = " ".join(text.split()) if isinstance(text, str) else ""
+    image = _inside(root, place) if isinstance(place, str) and place else None
     wants_image, wants_text = modality is not Modality.TEXT, modality is not Modality.IMAGE
-    if modality is None or (wants_image and image is None) or (wants_text and not words):
-        return None
-    return Candidate(
-        f"{name}/{row['did']}", modality, words if wants_text else None, image if wants_image else None, name
-    )
+    if wants_image and image is None:
+        raise UserError(f"there is no picture {place} in {root}")
+    if wants_text and not words:
+        raise UserError("there is no text")
+    return words if wants_text else None, image if wants_image else None
 
 
 def _inside(root: Path, place: str) -> Path | None:

