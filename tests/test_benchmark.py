@@ -100,7 +100,7 @@ def test_search_is_measured_stage_by_stage(tiny_engine: Engine) -> None:
 
 
 def test_times() -> None:
-    assert Times.of([0.003, 0.001, 0.002]) == Times(2.0, 2.9, 1.0, 3)
+    assert Times.of([0.003, 0.001, 0.002]) == Times(2.0, 2.9, 2.98, 1.0, 3)
 
 
 def test_decode_from_the_command_line(
