@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from html import escape, unescape
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,9 @@ from genius.cli import main
 from genius.decoder import DecoderConfig
 from genius.engine import Engine
 from genius.schema import Modality, SearchOptions, UserError
+from genius.ui import race_view, speed
+from genius.ui.ask import Ask
+from genius.ui.handle import EngineHandle
 
 SMALL = RaceSettings(
     sizes=(60, 200), methods=(GENIUS, ADDRESSES, FLAT, IVF, HNSW), beams=(5,), queries=8, top_k=4
@@ -355,6 +360,107 @@ def test_as_a_table_for_spreadsheets(finished: Race) -> None:
 def test_nonsense_is_refused(wrong: dict, says: str) -> None:
     with pytest.raises(UserError, match=says):
         RaceSettings(**wrong)
+
+
+# ---- the page
+
+
+def test_the_page_shows_what_the_command_wrote(finished: Race) -> None:
+    chart, about, html = speed.shown(record.from_json(record.to_json(finished)), own=False)
+    drawn = {(line["method"], line["beams"]): line for line in json.loads(chart)["lines"]}
+    for line, points in finished.lines().items():
+        assert drawn[line]["size"] == [point.size for point in points]
+        assert drawn[line]["search"] == [point.search.p50 for point in points]
+        assert drawn[line]["whole"] == [point.whole.p50 for point in points]
+    for sentence in summary.sentences(finished):
+        assert escape(sentence, quote=True) in html
+    kept = html.split('data-file="race.json">')[1].split("</pre>")[0]
+    assert record.from_json(unescape(kept)) == finished
+    assert "another machine" in about and "90 real candidates" in about and "synthetic" in about
+    assert "This machine" in speed.shown(finished, own=True)[1]
+
+
+def test_other_peoples_text_is_escaped(finished: Race) -> None:
+    evil = '</pre><img src=x onerror="alert(1)">'
+    race = replace(finished, collection=evil, model=evil, time=evil, device=evil, dtype=evil, notes=(evil,))
+    race = replace(race, machine=replace(race.machine, processor=evil, versions={evil: evil}))
+    race = replace(race, parameters={evil: evil})
+    pages = [*speed.shown(race, own=False)[1:], race_view.doing(evil, 1, 2), race_view.said(evil)]
+    assert not any("<img" in page for page in pages)
+
+
+def test_what_is_chosen_is_checked() -> None:
+    assert speed.chosen([10_000, 1000], [GENIUS], [50, 10]).sizes == (1000, 10_000)
+    for sizes, methods, beams in (([7], [GENIUS], [10]), ([1000], [GENIUS], [7]), ([1000], ["x"], [10])):
+        with pytest.raises(UserError):
+            speed.chosen(sizes, methods, beams)
+
+
+def test_a_borrowed_gpu_is_not_raced_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPACES_ZERO_GPU", "1")
+    with pytest.raises(UserError, match="machine of its own"):
+        speed.chosen([1000], [GENIUS], [10])
+
+
+def test_one_race_at_a_time(tiny_engine: Engine) -> None:
+    races = speed.Races(EngineHandle(lambda: tiny_engine, {}).start())
+    first = races.run("one", replace(SMALL, queries=2))
+    assert isinstance(next(first), str)
+    second = races.run("two", replace(SMALL, sizes=(20,), methods=(FLAT,), queries=2))
+    assert next(second) == speed.WAITING
+    with pytest.raises(UserError, match="running already"):
+        next(races.run("one", SMALL))
+    races.stop("one")
+    told = list(first)
+    assert not any(isinstance(each, Race) and each.finished for each in told)
+    *_, last = (each for each in second if isinstance(each, Race))
+    assert last.finished and len(last.points) == 1
+    assert not [thread for thread in threading.enumerate() if thread.name == "race"]
+
+
+def test_a_visitor_who_leaves_ends_the_race(tiny_engine: Engine) -> None:
+    races = speed.Races(EngineHandle(lambda: tiny_engine, {}).start())
+    watched = races.run("one", SMALL)
+    next(watched)
+    watched.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "race"]
+    again = list(races.run("one", replace(SMALL, sizes=(20,), methods=(FLAT,), queries=2)))
+    assert again[-1].finished
+
+
+def test_a_race_that_does_not_fit_says_so_on_the_page(
+    tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(races, "free_memory", lambda: 1000)
+    watched = speed.Races(EngineHandle(lambda: tiny_engine, {}).start()).run("one", SMALL)
+    with pytest.raises(UserError, match="candidates fit"):
+        list(watched)
+
+
+def test_a_finished_race_is_remembered_and_a_stopped_one_is_not(finished: Race) -> None:
+    begun = replace(finished, points=finished.points[:1], finished=False)
+    *_, last = speed.follow(iter(["encoding", begun]), SMALL)
+    assert "Stopped" in last[0] and record.recorded() is None
+    steps = list(speed.follow(iter(["encoding", begun, "more", finished]), SMALL))
+    assert "1 of 10 points" in steps[2][0] and "Finished" in steps[-1][0]
+    assert record.recorded() == (finished, True)
+
+
+def test_a_search_waits_for_no_more_than_a_slice(tiny_engine: Engine) -> None:
+    handle = EngineHandle(lambda: tiny_engine, {}).start()
+    order: list[str] = []
+
+    def search() -> None:
+        handle.search(Ask(text="red circle"))
+        order.append("search")
+
+    visitor = threading.Thread(target=search)
+    with handle.aside():
+        visitor.start()
+        visitor.join(0.3)
+        order.append("slice")
+    visitor.join()
+    assert order == ["slice", "search"]
 
 
 # ---- the command

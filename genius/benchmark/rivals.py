@@ -92,7 +92,7 @@ def _hnsw(vectors: NDArray[np.float16], pace: Pace) -> Rival:
     index = faiss.IndexHNSWFlat(vectors.shape[1], LINKS, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction, index.hnsw.efSearch = BUILDING, SEARCHING
     seconds = _fill(index, vectors, pace)
-    graph = index.hnsw
+    graph: Any = index.hnsw
     links = 4 * graph.neighbors.size() + 8 * graph.offsets.size() + 4 * graph.levels.size()
     return Rival(index, 4 * vectors.size + links, seconds)
 
