@@ -185,6 +185,18 @@ def test_another_method_begins_at_every_size(tiny_engine: Engine) -> None:
     assert [point.method for point in last.points] == [GENIUS, FLAT, IVF, FLAT, IVF, GENIUS]
 
 
+def test_candidates_are_the_same_whatever_the_sizes(tiny_engine: Engine) -> None:
+    course = Course.of(tiny_engine, 8, Pace())
+    once, bit_by_bit = races._Field(course, 1500), races._Field(course, 1500)
+    once.fill(1500, Pace())
+    for size in (50, 100, 200, 1500):
+        bit_by_bit.fill(size, Pace())
+    np.testing.assert_array_equal(once.vectors[:1500], bit_by_bit.vectors[:1500])
+    np.testing.assert_array_equal(once.codes[:1500], bit_by_bit.codes[:1500])
+    np.testing.assert_array_equal(once.codes[:90], course.codes)
+    assert len(np.unique(once.vectors[90:1500], axis=0)) == 1410
+
+
 def test_it_grows_point_by_point(tiny_engine: Engine) -> None:
     notes: list[str] = []
     settings = replace(SMALL, sizes=(20,), methods=(FLAT, GENIUS), queries=2)
@@ -249,7 +261,7 @@ def test_memory_is_given_back(tiny_engine: Engine) -> None:
     next(growing)
     next(growing)
     inner = growing.gi_yieldfrom.gi_frame.f_locals["field"]  # type: ignore[attr-defined]
-    assert len(inner.vectors) == 200
+    assert len(inner.vectors) == 90 + races.BLOCK
     growing.close()
     assert len(inner.vectors) == len(inner.codes) == 0
 
@@ -305,6 +317,24 @@ def test_where_lines_cross(theirs: tuple[float, float], expected: tuple[int | No
     assert crossing is not None and (crossing.at, crossing.ahead) == expected
     assert crossing.largest == 10_000
     assert summary.crossing(ours, [_point(7, FLAT, 1.0)]) is None
+
+
+def test_the_sentences_say_the_crossing_the_growth_and_the_recall(finished: Race) -> None:
+    ours = [_point(size, GENIUS, 10.0, beams) for beams in (10, 50) for size in (100, 10_000)]
+    flat = [_point(100, FLAT, 1.0), _point(10_000, FLAT, 100.0)]
+    race = replace(finished, points=(*ours, *flat, _point(100, HNSW, 0.1), _point(10_000, HNSW, 0.2)))
+    first, own, theirs, *rest = summary.sentences(race)
+    assert (
+        first == "GENIUS, re-ranked, 50 beams, overtakes exact search (Faiss Flat) at about 1,000 candidates."
+    )
+    assert own.startswith("GENIUS, re-ranked, 50 beams: 10 ms at 100 candidates, 10 ms at 10,000, 1 times")
+    assert "90% and 90%" in own and theirs.startswith("exact search") and "100 times as long" in theirs
+    assert any(
+        sentence.startswith("No crossing in this range: at 10,000 candidates Faiss HNSW") for sentence in rest
+    )
+    assert len(rest) == 4
+    assert summary.sentences(replace(race, points=())) == ()
+    assert summary.sentences(replace(race, points=tuple(flat)))[0].startswith("exact search")
 
 
 def test_a_race_is_kept_and_read_again(finished: Race, own_cache: Path) -> None:

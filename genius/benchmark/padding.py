@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from genius.quantizer import Quantizer
 
-ENOUGH = 20_000
+ENOUGH = 6_000
 """So many candidates tell the mean and covariance of a kind."""
 
 

@@ -25,7 +25,7 @@ from genius.benchmark.record import OURS, Race, RaceSettings, label
 from genius.engine import Engine
 from genius.schema import UserError
 
-CHUNK = 8192
+BLOCK = 1024
 SHARE = 0.85
 """Of the memory that is free, how much a race may take."""
 
@@ -179,25 +179,29 @@ def _device_name(device: torch.device) -> str:
 
 
 class _Field:
-    """All candidates of the largest size, in one piece of memory; a smaller size is the first of them."""
+    """All candidates of the largest size, in one piece of memory; a smaller size is the first of them.
+
+    Synthetic ones are drawn block by block, each from its own seed: whatever the sizes, they are the same.
+    """
 
     def __init__(self, course: Course, most: int) -> None:
-        self.course = course
+        self.course, self.count = course, min(most, len(course.vectors))
+        rows = self.count + -(-(most - self.count) // BLOCK) * BLOCK
         small = np.uint16 if max(course.decoder.config.levels) <= 1 << 16 else np.uint32
-        self.vectors = np.empty((most, course.vectors.shape[1]), np.float16)
-        self.codes = np.empty((most, course.codes.shape[1]), small)
-        self.count = min(most, len(course.vectors))
+        self.vectors = np.empty((rows, course.vectors.shape[1]), np.float16)
+        self.codes = np.empty((rows, course.codes.shape[1]), small)
         self.vectors[: self.count] = course.vectors[: self.count]
         self.codes[: self.count] = course.codes[: self.count]
 
     def fill(self, size: int, pace: Pace) -> None:
-        """Draw synthetic candidates until there are so many."""
-        while self.count < size:
-            with pace.hold():
-                rows = slice(self.count, min(self.count + CHUNK, size))
-                drawn = self.course.draw(rows.stop - rows.start, rows.start)
-                self.vectors[rows], self.codes[rows] = drawn
-                self.count = rows.stop
+        """Draw synthetic candidates until there are so many, or some more."""
+
+        def draw(start: int) -> None:
+            block = slice(start, start + BLOCK)
+            self.vectors[block], self.codes[block] = self.course.draw(BLOCK, start)
+            self.count = block.stop
+
+        pace.each(range(self.count, size, BLOCK), draw)
 
     def clear(self) -> None:
         """Give the memory back, even if somebody still holds the field."""

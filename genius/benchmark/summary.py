@@ -44,15 +44,19 @@ def crossing(ours: Sequence[RacePoint], theirs: Sequence[RacePoint]) -> Crossing
 
 
 def sentences(race: Race) -> tuple[str, ...]:
-    """The crossings first, then how the lines grew; nothing before two methods were measured at one size."""
+    """First GENIUS at its widest beam beside exact search, and how both grew; then all else."""
     lines = race.lines()
     ours = [line for line in lines if line[0] in OURS]
     theirs = [line for line in lines if line[0] not in OURS]
-    main = max((line for line in ours if line[0] == GENIUS), key=lambda line: line[1] or 0, default=None)
-    pairs = [(line, rival) for line in ours for rival in theirs if rival[0] == FLAT or line == main]
-    said = [_crossing(lines, *pair) for pair in pairs]
-    grown = [_growth(lines[line]) for line in lines if len(lines[line]) > 1]
-    return (*(sentence for sentence in said if sentence), *grown)
+    main = max(ours, key=lambda line: (line[0] == GENIUS, line[1] or 0), default=None)
+    first = [line for line in lines if line in (main, (FLAT, None))]
+    pairs = [(line, rival) for line in ours for rival in theirs if line == main or rival[0] == FLAT]
+    pairs.sort(key=lambda pair: pair != (main, (FLAT, None)))  # the others stay in order
+    crossings = [_crossing(lines, *pair) for pair in pairs]
+    grown = {line: _growth(lines[line]) for line in sorted(lines, key=lambda line: line not in first)}
+    told = [*crossings[:1], *(grown[line] for line in first), *crossings[1:]]
+    told += [grown[line] for line in grown if line not in first]
+    return tuple(sentence for sentence in told if sentence)
 
 
 def milliseconds(ms: float) -> str:
@@ -89,8 +93,15 @@ def _crossing(lines: dict[Line, list[RacePoint]], ours: Line, theirs: Line) -> s
 
 def _growth(points: Sequence[RacePoint]) -> str:
     first, last = points[0], points[-1]
-    times = last.search.p50 / first.search.p50 if first.search.p50 else 1.0
+    if first.size == last.size or not first.search.p50:
+        return ""
+    recall = (
+        ""
+        if first.exact is None or last.exact is None or first.method == FLAT
+        else f"; of what exact search finds it has {first.exact:.0%} and {last.exact:.0%}"
+    )
     return (
         f"{first.label}: {milliseconds(first.search.p50)} at {first.size:,} candidates, "
-        f"{milliseconds(last.search.p50)} at {last.size:,}, {times:.3g} times as much."
+        f"{milliseconds(last.search.p50)} at {last.size:,}, "
+        f"{last.search.p50 / first.search.p50:.3g} times as long{recall}."
     )

@@ -90,11 +90,10 @@ def test_a_race_grows_is_taken_along_and_found_again(visit: Callable) -> None:
 
 
 def test_a_race_is_stopped_while_somebody_searches_and_waits(visit: Callable) -> None:
-    page = _open(visit)
-    _choose(page, "#race-sizes", "300,000")
+    page, other = _open(visit), _open(visit)
+    _choose(page, "#race-sizes", "1,000,000")
     page.click("#race-run")
     page.wait_for_selector("#race-doing:has-text('candidates')")
-    other = _open(visit)
     other.click("#race-run")
     other.wait_for_selector("#race-doing:has-text('Another visitor')")
     other.click("role=tab[name='Search']")
