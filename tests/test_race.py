@@ -328,13 +328,13 @@ def test_the_sentences_say_the_crossing_the_growth_and_the_recall(finished: Race
         first == "GENIUS, re-ranked, 50 beams, overtakes exact search (Faiss Flat) at about 1,000 candidates."
     )
     assert own.startswith("GENIUS, re-ranked, 50 beams: 10 ms at 100 candidates, 10 ms at 10,000, 1 times")
-    assert "90% and 90%" in own and theirs.startswith("exact search") and "100 times as long" in theirs
+    assert "90% and 90%" in own and theirs.startswith("Exact search") and "100 times as long" in theirs
     assert any(
         sentence.startswith("No crossing in this range: at 10,000 candidates Faiss HNSW") for sentence in rest
     )
     assert len(rest) == 4
     assert summary.sentences(replace(race, points=())) == ()
-    assert summary.sentences(replace(race, points=tuple(flat)))[0].startswith("exact search")
+    assert summary.sentences(replace(race, points=tuple(flat)))[0].startswith("Exact search")
 
 
 def test_a_race_is_kept_and_read_again(finished: Race, own_cache: Path) -> None:

@@ -37,7 +37,7 @@ function layout(wide) {
   const note = !synthetic ? [] : ['', '2'].map((n) => ({ text: 'synthetic', xref: `x${n}`, yref: `y${n} domain`, x: ends[1], y: 0, xanchor: 'right', yanchor: 'bottom', showarrow: false, font: { size: 12, color: quiet } }));
   return {
     height: wide ? 460 : 780, margin: { l: wide ? 60 : 46, r: 12, t: 34, b: 48 }, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', hovermode: 'closest',
-    font: { family: getComputedStyle(document.body).fontFamily, color: quiet, size: 12 },
+    font: { family: getComputedStyle(element).fontFamily, color: quiet, size: 12 },
     xaxis: { ...x, domain: panes[0][0], anchor: 'y' }, yaxis: { ...y, domain: panes[0][1], anchor: 'x' },
     xaxis2: { ...x, domain: panes[1][0], anchor: 'y2' }, yaxis2: { ...y, domain: panes[1][1], anchor: 'x2', matches: 'y', title: { text: '' } },
     annotations: [...PANELS.map(([, text], n) => heading(panes[n], text)), ...note], shapes,

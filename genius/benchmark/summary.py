@@ -100,8 +100,9 @@ def _growth(points: Sequence[RacePoint]) -> str:
         if first.exact is None or last.exact is None or first.method == FLAT
         else f"; of what exact search finds it has {first.exact:.0%} and {last.exact:.0%}"
     )
+    name = first.label[0].upper() + first.label[1:]
     return (
-        f"{first.label}: {milliseconds(first.search.p50)} at {first.size:,} candidates, "
+        f"{name}: {milliseconds(first.search.p50)} at {first.size:,} candidates, "
         f"{milliseconds(last.search.p50)} at {last.size:,}, "
         f"{last.search.p50 / first.search.p50:.3g} times as long{recall}."
     )

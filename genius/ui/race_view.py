@@ -87,7 +87,7 @@ def doing(words: str, done: int, total: int) -> str:
     return (
         '<div class="g-race-doing" role="status"><span class="g-bar">'
         f'<i style="width:{share:.0f}%"></i></span>'
-        f"<span>{esc(words)} <small>{done} of {total} points</small></span></div>"
+        f"<span>{esc(words[:1].upper() + words[1:])} <small>{done} of {total} points</small></span></div>"
     )
 
 
@@ -139,7 +139,7 @@ def _row(point: RacePoint) -> str:
         f"<b>{milliseconds(search.p50)}</b> "
         f"<small>{milliseconds(search.p95)}, {milliseconds(search.p99)}</small>",
         "–" if point.whole is None else milliseconds(point.whole.p50),
-        f"{point.per_second:,.4g} <small>/ {point.batched:,.4g} ({point.batch} at once)</small>",
+        f"{_rate(point.per_second)} <small>/ {_rate(point.batched)} ({point.batch} at once)</small>",
         _share(point.exact),
         _share(point.labelled),
         f"{point.nbytes / point.size:,.1f}",
@@ -157,6 +157,10 @@ def _key(race: Race) -> str:
     }
     told = "".join(words[method] for method in words if method in race.settings.methods)
     return f"{told}Building GENIUS includes giving every candidate its codes."
+
+
+def _rate(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _share(share: float | None) -> str:

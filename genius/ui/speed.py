@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,8 +70,8 @@ class Races:
         if visitor in self._stops:
             self._stops[visitor].set()
 
-    def run(self, visitor: str, settings: RaceSettings) -> Iterator[Said]:
-        """Race; if the iterator is let go of, the race stops."""
+    def run(self, visitor: str, settings: RaceSettings) -> Generator[Said, None, None]:
+        """Race; closing the generator stops it."""
         if visitor in self._stops:
             raise UserError("Your race is running already. Press Stop to end it.")
         stop = self._stops[visitor] = threading.Event()
@@ -172,7 +173,7 @@ def _layout() -> Parts:
                 apply_default_css=False,
                 elem_id="race-chart",
             )
-            result = theme.html("", "race-result", "race_result")
+    result = theme.html("", "race-result", "race_result")
     return Parts(sizes, methods, beams, run, stop, doing, chart, about, result)
 
 
@@ -191,14 +192,12 @@ def _wire(page: gr.Blocks, tab: gr.Tab, races: Races, parts: Parts) -> None:
         try:
             settings = chosen(sizes, methods, beams)
             yield race_view.said("Getting ready …"), *(gr.skip(),) * 3
-            yield from follow(races.run(str(request.session_hash), settings), settings)
+            with closing(races.run(str(request.session_hash), settings)) as said:
+                yield from follow(said, settings)
         except UserError as error:
             raise gr.Error(esc(error), print_exception=False) from None
 
     def stop(request: gr.Request) -> None:
-        races.stop(str(request.session_hash))
-
-    def leave(request: gr.Request) -> None:
         races.stop(str(request.session_hash))
 
     def buttons(running: bool) -> tuple[gr.Button, gr.Button]:
@@ -210,7 +209,7 @@ def _wire(page: gr.Blocks, tab: gr.Tab, races: Races, parts: Parts) -> None:
         run, chosen_parts, parts.shown, concurrency_limit=8, **QUIET
     ).then(lambda: buttons(False), None, both, queue=False, **QUIET)
     parts.stop.click(stop, None, None, queue=False, **QUIET)
-    page.unload(leave)
+    page.unload(stop)
 
 
 def chosen(sizes: Sequence[int], methods: Sequence[str], beams: Sequence[int]) -> RaceSettings:
