@@ -262,11 +262,9 @@ class Engine:
     def _rank(
         self, beams: BeamResult, vector: NDArray[np.float32], options: SearchOptions
     ) -> tuple[Hit, ...]:
-        rows, beam = beams.rows(self.index.trie)
-        log_probs, scores = beams.log_probs[beam], self.index.score(vector, rows)
-        order = best_first(log_probs, scores, rerank=options.rerank)[: options.top_k]
-        written = [float(log_prob) if _explained(options) else None for log_prob in log_probs[order]]
-        return self._hits(rows[order], scores[order], beams.codes[beam[order]], written)
+        rows, scores, beam = rank(self.index, beams, vector, options)
+        written = [float(log_prob) if _explained(options) else None for log_prob in beams.log_probs[beam]]
+        return self._hits(rows, scores, beams.codes[beam], written)
 
     def _hits(
         self,
@@ -280,6 +278,19 @@ class Engine:
             Hit(rank, self.index.candidates[row], tuple(semantic_id), float(score), log_prob)
             for rank, (row, semantic_id, score, log_prob) in enumerate(found, 1)
         )
+
+
+def rank(
+    index: CandidateIndex, beams: BeamResult, vector: NDArray[np.float32], options: SearchOptions
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
+    """Put in order what the beams of one query name, given its unit embedding [d].
+
+    Returns the best candidates' rows [k], their cosines [k], and which beam named each [k].
+    """
+    rows, beam = beams.rows(index.trie)
+    log_probs, scores = beams.log_probs[beam], index.score(vector, rows)
+    order = best_first(log_probs, scores, rerank=options.rerank)[: options.top_k]
+    return rows[order], scores[order], beam[order]
 
 
 def best_first(

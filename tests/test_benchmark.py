@@ -12,8 +12,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from genius.beam import beam_search
+from genius.benchmark import machine
 from genius.benchmark.decode import CERTAIN, SAME, WHOLE, Agreement, measure_decode, operations
-from genius.benchmark.machine import Times
+from genius.benchmark.machine import Times, _container, free_memory
 from genius.benchmark.made_up import random_decoder, random_queries, zipf_ids
 from genius.benchmark.scale import measure_scale
 from genius.benchmark.search import STAGES, measure_search
@@ -100,7 +101,18 @@ def test_search_is_measured_stage_by_stage(tiny_engine: Engine) -> None:
 
 
 def test_times() -> None:
-    assert Times.of([0.003, 0.001, 0.002]) == Times(2.0, 2.9, 1.0, 3)
+    assert Times.of([0.003, 0.001, 0.002]) == Times(2.0, 2.9, 2.98, 1.0, 3)
+
+
+def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _container(tmp_path) is None, "there is none"
+    for name, text in (("max", "1000"), ("current", "700"), ("stat", "anon 5\ninactive_file 50\nfile 9")):
+        (tmp_path / f"memory.{name}").write_text(text + "\n")
+    assert _container(tmp_path) == 350
+    monkeypatch.setattr(machine, "_container", lambda: 350)
+    assert free_memory() == 350
+    (tmp_path / "memory.max").write_text("max\n")
+    assert _container(tmp_path) is None
 
 
 def test_decode_from_the_command_line(

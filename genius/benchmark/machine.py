@@ -6,13 +6,13 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import torch
 
 Result = TypeVar("Result")
 
@@ -32,17 +32,20 @@ class Machine:
     @classmethod
     def here(cls) -> Machine:
         """This one, now."""
+        import torch  # noqa: PLC0415  the page shows a machine of the past before it has loaded torch
+
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-        versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+        versions = {"python": platform.python_version()} | _versions(PACKAGES)
         return cls(_processor(), os.cpu_count() or 1, torch.get_num_threads(), round(load, 2), versions)
 
 
 @dataclass(frozen=True)
 class Times:
-    """Milliseconds: the median, the 95th percentile and the least of `count` runs."""
+    """Milliseconds: the median, the 95th and 99th percentile and the least of `count` runs."""
 
     p50: float
     p95: float
+    p99: float
     least: float
     count: int
 
@@ -50,8 +53,8 @@ class Times:
     def of(cls, seconds: Sequence[float]) -> Times:
         """Sum up some runs."""
         ms = 1000 * np.array(seconds)
-        p50, p95 = np.percentile(ms, [50, 95])
-        return cls(round(float(p50), 3), round(float(p95), 3), round(float(ms.min()), 3), len(ms))
+        p50, p95, p99 = (round(float(part), 3) for part in np.percentile(ms, [50, 95, 99]))
+        return cls(p50, p95, p99, round(float(ms.min()), 3), len(ms))
 
 
 def timed(run: Callable[[], Result]) -> tuple[float, Result]:
@@ -59,6 +62,43 @@ def timed(run: Callable[[], Result]) -> tuple[float, Result]:
     begin = time.perf_counter()
     result = run()
     return time.perf_counter() - begin, result
+
+
+def free_memory() -> int | None:
+    """Bytes that can still be allocated here, a container's own limit included; None where nobody says."""
+    numbers = [number for number in (_available(), _container()) if number is not None]
+    return min(numbers, default=None)
+
+
+def _available() -> int | None:
+    info = Path("/proc/meminfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def _container(group: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """What a control group leaves; files that it merely remembers count as free."""
+    try:
+        limit, used = (
+            (group / f"memory.{name}").read_text(encoding="utf-8").strip() for name in ("max", "current")
+        )
+        stat = (group / "memory.stat").read_text(encoding="utf-8").split()
+        remembered = int(stat[stat.index("inactive_file") + 1])
+        return None if limit == "max" else max(0, int(limit) - int(used) + remembered)
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    """Of those that are installed."""
+    found = {}
+    for name in packages:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _processor() -> str:

@@ -38,14 +38,15 @@ def random_queries(count: int, dim: int, seed: int = 0) -> Tensor:
 def zipf_ids(count: int, levels: tuple[int, ...], seed: int = 0) -> NDArray[np.uint16]:
     """Codes [count, M], each level drawn on its own.
 
-    A later level's code of rank r = 1 … K is drawn in proportion to 1 / r, the ranks being shuffled; the
-    codes of the first level are equally frequent.
+    A later level's code of rank r = 1 … K is drawn in proportion to 1 / r, the ranks being shuffled, every
+    seed alike; the codes of the first level are equally frequent.
     """
     rng = np.random.default_rng(seed)
     ids = np.empty((count, len(levels)), dtype=np.uint16)
     for level, size in enumerate(levels):
         shares = np.ones(size) if level == 0 else 1 / np.arange(1, size + 1)
-        below, names = np.cumsum(shares) / shares.sum(), rng.permutation(size).astype(np.uint16)
+        below = np.cumsum(shares) / shares.sum()
+        names = np.random.default_rng(level).permutation(size).astype(np.uint16)
         for begin in range(0, count, BLOCK):
             drawn = rng.random(min(BLOCK, count - begin))
             ids[begin : begin + BLOCK, level] = names[np.minimum(np.searchsorted(below, drawn), size - 1)]

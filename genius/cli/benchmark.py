@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genius.cli.common import add_bundle
-from genius.schema import SearchOptions, UserError
+from genius.cli import race
+from genius.cli.common import add_bundle, prepare
+from genius.schema import SearchOptions
 from genius.sources import ALL
 
 if TYPE_CHECKING:
@@ -50,11 +51,12 @@ def add(commands: Any) -> None:
     search.add_argument("--image", type=Path, metavar="FILE", help="ask with this picture, not with texts")
     search.add_argument("--collection", default=ALL, metavar="NAME|FOLDER", help="what to search (all)")
     add_bundle(search)
+    race.add(_add(kinds, "race", "GENIUS beside vector search, as a collection grows", race.run))
 
 
 def _add(kinds: Any, name: str, what: str, handle: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = kinds.add_parser(name, help=what)
-    parser.add_argument("--queries", type=int, default=20, metavar="N", help="how many count (20)")
+    parser.add_argument("--queries", type=int, default=20, metavar="N", help="how many count (%(default)s)")
     parser.add_argument("--threads", type=int, metavar="N", help="of torch and Faiss; all cores if not given")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write everything measured as JSON")
     parser.set_defaults(handle=handle)
@@ -62,7 +64,7 @@ def _add(kinds: Any, name: str, what: str, handle: Any) -> argparse.ArgumentPars
 
 
 def _decode(args: argparse.Namespace) -> None:
-    _prepare(args, args.ids, *args.beams)
+    prepare(args, args.ids, *args.beams)
     from genius.benchmark.decode import measure_decode
     from genius.benchmark.made_up import PAPER, random_decoder, zipf_ids
     from genius.checkpoint import load_bundle
@@ -78,7 +80,7 @@ def _decode(args: argparse.Namespace) -> None:
 
 
 def _scale(args: argparse.Namespace) -> None:
-    _prepare(args, *args.sizes)
+    prepare(args, *args.sizes)
     from genius.benchmark.made_up import PAPER, random_decoder
     from genius.benchmark.scale import measure_scale
 
@@ -94,7 +96,7 @@ def _scale(args: argparse.Namespace) -> None:
 
 
 def _search(args: argparse.Namespace) -> None:
-    _prepare(args)
+    prepare(args)
     from genius.benchmark.search import measure_search
     from genius.engine import Engine
     from genius.images import open_image
@@ -109,18 +111,6 @@ def _search(args: argparse.Namespace) -> None:
     report = measure_search(engine, queries, SearchOptions())
     _write(args, report)
     print(search_table(report))
-
-
-def _prepare(args: argparse.Namespace, *numbers: int) -> None:
-    """Refuse what cannot be measured, before anything slow; set the threads."""
-    if min(args.queries, *numbers, 1 if args.threads is None else args.threads) < 1:
-        raise UserError("Give numbers of at least 1.")
-    if args.out is not None and not args.out.absolute().parent.is_dir():
-        raise UserError(f"{args.out.parent} is no folder; create it first.")
-    import torch
-
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
 
 
 def _write(args: argparse.Namespace, report: DecodeReport | ScaleReport | SearchReport) -> None:

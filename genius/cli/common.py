@@ -1,4 +1,4 @@
-"""What several commands share: the model's folder, notes, a progress bar, a free folder to write to."""
+"""What several commands share: the model's folder, notes, a progress bar, what is refused at once."""
 
 from __future__ import annotations
 
@@ -38,6 +38,18 @@ def check_free(folder: Path) -> None:
         raise UserError(f"{folder} holds other files, which an index would replace. Name a new folder.")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file. Name a folder for the index.")
+
+
+def prepare(args: argparse.Namespace, *numbers: int) -> None:
+    """For benchmarks: refuse what cannot be measured, before anything slow; set the threads."""
+    if min(args.queries, *numbers, 1 if args.threads is None else args.threads) < 1:
+        raise UserError("Give numbers of at least 1.")
+    if args.out is not None and not args.out.absolute().parent.is_dir():
+        raise UserError(f"{args.out.parent} is no folder; create it first.")
+    import torch
+
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def build_app(
             with gr.Tab("Maps", id=MAPS) as maps_tab:
                 maps.build(maps_tab, explorer, words, doors, answer.shown)
             with gr.Tab("Speed", id=SPEED) as speed_tab:
-                speed.build(speed_tab, engine_handle, answer.history)
+                speed.build(page, speed_tab, engine_handle, answer.history)
         api.build(engine_handle, lambda prefix: words.names.get(prefix, ""), search.friendly)
         notes = theme.html("", "notes")
         theme.html(theme.CREDITS, "credits")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +19,7 @@ from genius.schema import Candidate, Query, SearchOptions, SearchResult, UserErr
 from genius.ui.ask import Ask
 
 _LOG = logging.getLogger(__name__)
+GIVE_WAY = 0.002
 
 
 class Searcher(Protocol):
@@ -71,6 +74,7 @@ class EngineHandle:
         self._done = threading.Event()
         self._engine: Searcher | None = None
         self._error: UserError | None = None
+        self._turn = threading.Lock()
 
     def start(self) -> EngineHandle:
         """Begin to load; returns at once."""
@@ -98,11 +102,22 @@ class EngineHandle:
 
     def search(self, ask: Ask) -> SearchResult:
         """GENIUS' answer to one request."""
-        return self._engine_for(ask).search([ask.query()], ask.options())[0]
+        engine, query = self._engine_for(ask), ask.query()
+        with self._turn:
+            return engine.search([query], ask.options())[0]
 
     def exact_search(self, ask: Ask) -> SearchResult:
         """The answer of plain CLIP and an exact scan to the same request."""
-        return self._engine_for(ask).exact_search([ask.query()], ask.options())[0]
+        engine, query = self._engine_for(ask), ask.query()
+        with self._turn:
+            return engine.exact_search([query], ask.options())[0]
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """A slice of long work: no search runs meanwhile, and one that waits comes before the next slice."""
+        with self._turn:
+            yield
+        time.sleep(GIVE_WAY)  # a lock is not fair: whoever waits needs a moment to take it
 
     def _engine_for(self, ask: Ask) -> Searcher:
         ids = [candidate_id for candidate_id in ask.within if isinstance(candidate_id, str)]

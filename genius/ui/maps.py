@@ -6,12 +6,10 @@ Every handler is check → look up → render; what is shown is made in map_view
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
-import plotly
 from numpy.typing import NDArray
 
 from genius.explain import maps
@@ -27,7 +25,6 @@ from genius.ui.map_view import CODE_BY_CODE, Marks
 from genius.ui.render import Words, invite
 from genius.ui.search import Shown, friendly
 
-PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
 LEAD = (
@@ -84,7 +81,7 @@ class Parts:
 
 def build(tab: gr.Tab, explorer: Explorer, words: Words, doors: Doors, shown: gr.State) -> None:
     """Lay out the tab. `shown` is the visitor's last search."""
-    gr.set_static_paths([PLOTLY])
+    gr.set_static_paths([theme.PLOTLY])
     theme.html(LEAD, "maps-lead")
     hint = theme.html("", "maps-hint", "codes")
     with gr.Row(elem_id="maps-columns", elem_classes="g-columns"):
@@ -233,7 +230,7 @@ def _plot(explorer: Explorer, words: Words) -> gr.HTML:
         "",
         html_template=FRAME,
         js_on_load=theme.script("map"),
-        head=f'<script src="/gradio_api/file={PLOTLY}"></script>',
+        head=theme.PLOTLY_HEAD,
         server_functions=[peek],
         apply_default_css=False,
         elem_id="map",

@@ -1,4 +1,4 @@
-"""What the tab that is still to come tells already, as HTML. Pure; only what is true today."""
+"""How long a visit's own searches took, as HTML. Pure."""
 
 from __future__ import annotations
 
@@ -23,14 +23,11 @@ def times(history: Sequence[tuple[str, float, float, float, float]]) -> str:
         else "<p>Search for something, then come back: the time of each stage is listed here.</p>"
     )
     return (
-        '<div class="g-place"><h2>How long your searches took</h2>'
+        '<div class="g-place">'
         f'{typical}<ol class="g-times">{rows}</ol>'
         "<p>Writing an address takes as many steps as it has codes, however many candidates there "
         "are; comparing "
         "with every candidate takes longer with each one added. These are single measurements, taken "
         "while the "
-        "machine may be doing other things.</p>"
-        '<p class="g-coming">Coming here: a race against exact and approximate search on growing '
-        "collections, speed "
-        "always beside recall.</p></div>"
+        "machine may be doing other things.</p></div>"
     )

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import plotly
 from gradio.media import MEDIA_ROOT
 
 from genius.schema import Candidate
 
 ASSETS = Path(__file__).parents[2] / "assets" / "ui"
+PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+PLOTLY_HEAD = f'<script src="/gradio_api/file={PLOTLY}"></script>'
+"""Plotly's own script, for the `head` of a part that draws with it; served once PLOTLY is a static path."""
 
 
 def script(name: str) -> str:

@@ -150,6 +150,7 @@ def test_the_speed_tab_tells_something_true(visit: Callable) -> None:
     page = visit()
     _search(page, "cat")
     page.click("role=tab[name='Speed']")
+    page.click("#speed-times button")
     page.wait_for_selector("#speed-place q:text-is('cat')")
 
 
