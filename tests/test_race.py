@@ -508,7 +508,7 @@ def test_the_command_prints_and_writes_what_was_measured(
     assert written.finished and len(written.points) == 4
     assert record.recorded() == (written, True), "it is this machine's last race"
     for point in written.points:
-        assert point.label in printed and f"{point.search.p50:,.3g}" in printed
+        assert point.label in printed and summary.digits(point.search.p50) in printed
     assert "120" in printed and ("faster" in printed or "crossing" in printed)
     assert written.machine == Machine(**vars(written.machine))
 
