@@ -96,6 +96,11 @@ def said(words: str) -> str:
     return f'<p class="g-race-doing" role="status">{esc(words)}</p>'
 
 
+def failed(words: str) -> str:
+    """Why there is no race, in place of the bar."""
+    return f'<p class="g-race-doing g-race-failed" role="alert">{esc(words)}</p>'
+
+
 def nothing_recorded() -> str:
     """What stands below the chart before the first race."""
     return invite("No race has been run on this machine yet. Choose what should race, and press Run.")
