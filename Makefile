@@ -9,7 +9,8 @@ BENCH ?= runs/bench
 DATA = $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(GROCERIES),--groceries $(GROCERIES)) \
     $(if $(WORDNET),--wordnet $(WORDNET)) $(if $(KEYWORDS),--keywords $(KEYWORDS))
 
-.PHONY: help demo test check lint types format train index explain results first-screen pictures browser clean
+.PHONY: help demo test check lint types format train index explain results first-screen race pictures browser
+.PHONY: clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -50,6 +51,9 @@ results: $(VENV)/.installed-dev pictures ## measure all eight tasks beside exact
 
 first-screen: $(VENV)/.installed pictures ## search for what the page opens on, again
 	$(BIN)/python -m genius.ui
+
+race: $(VENV)/.installed pictures ## race against vector search here, for the page to show elsewhere: assets/race.json
+	$(BIN)/python -m genius benchmark race --out assets/race.json
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

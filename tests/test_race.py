@@ -89,7 +89,7 @@ def test_ours_finds_what_the_engine_finds(tiny_engine: Engine) -> None:
     queries = [question.query for question in questions_of(tiny_engine, 8 + WARM_UP)]
     vectors = tiny_engine.index.vectors
     for method, rerank in ((GENIUS, True), (ADDRESSES, False)):
-        found = heat._runner(method, 5)(slice(0, len(queries)))
+        found = heat.runner(method, 5)(slice(0, len(queries)))
         results = tiny_engine.search(queries, SearchOptions(top_k=4, beams=5, rerank=rerank, explain=False))
         for rows, result in zip(found, results, strict=True):
             theirs = [vectors[tiny_engine.index.row(hit.candidate.id)] for hit in result.hits]
@@ -187,7 +187,7 @@ def test_another_method_begins_at_every_size(tiny_engine: Engine) -> None:
 
 def test_candidates_are_the_same_whatever_the_sizes(tiny_engine: Engine) -> None:
     course = Course.of(tiny_engine, 8, Pace())
-    once, bit_by_bit = races._Field(course, 1500), races._Field(course, 1500)
+    once, bit_by_bit = races.Field(course, 1500), races.Field(course, 1500)
     once.fill(1500, Pace())
     for size in (50, 100, 200, 1500):
         bit_by_bit.fill(size, Pace())
@@ -245,7 +245,7 @@ def test_a_pace_gives_way_and_stops() -> None:
 
 def test_memory_is_refused_before_it_is_taken(tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(races, "free_memory", lambda: 10**9)
-    monkeypatch.setattr(races, "_Field", lambda *_: pytest.fail("it was allocated"))
+    monkeypatch.setattr(races, "Field", lambda *_: pytest.fail("it was allocated"))
     with pytest.raises(UserError, match=r"1,000,000,000 candidates.* ([\d,]+) candidates fit") as refused:
         next(race(tiny_engine, replace(SMALL, sizes=(1000, 10**9))))
     fits = int(str(refused.value).split(" candidates fit")[0].split()[-1].replace(",", ""))
@@ -415,7 +415,12 @@ def test_other_peoples_text_is_escaped(finished: Race) -> None:
     race = replace(finished, collection=evil, model=evil, time=evil, device=evil, dtype=evil, notes=(evil,))
     race = replace(race, machine=replace(race.machine, processor=evil, versions={evil: evil}))
     race = replace(race, parameters={evil: evil})
-    pages = [*speed.shown(race, own=False)[1:], race_view.doing(evil, 1, 2), race_view.said(evil)]
+    pages = [
+        *speed.shown(race, own=False)[1:],
+        race_view.doing(evil, 1, 2),
+        race_view.said(evil),
+        race_view.failed(evil),
+    ]
     assert not any("<img" in page for page in pages)
 
 
@@ -508,7 +513,7 @@ def test_the_command_prints_and_writes_what_was_measured(
     assert written.finished and len(written.points) == 4
     assert record.recorded() == (written, True), "it is this machine's last race"
     for point in written.points:
-        assert point.label in printed and f"{point.search.p50:,.3g}" in printed
+        assert point.label in printed and summary.digits(point.search.p50) in printed
     assert "120" in printed and ("faster" in printed or "crossing" in printed)
     assert written.machine == Machine(**vars(written.machine))
 

@@ -134,7 +134,7 @@ class Heat:
 
     def run(self, method: str, beams: int | None) -> RacePoint:
         """Build it, warm up, ask every query by itself, then several at once."""
-        runner = self._runner(method, beams)
+        runner = self.runner(method, beams)
         took: list[float] = []
         found: Found = []
 
@@ -165,7 +165,8 @@ class Heat:
             build=round(runner.seconds, 3),
         )
 
-    def _runner(self, method: str, beams: int | None) -> Runner:
+    def runner(self, method: str, beams: int | None) -> Runner:
+        """A method, built."""
         if method not in OURS:
             return Theirs(self.course, rivals.build(method, self.vectors, self.pace), self.settings.top_k)
         assert self.index is not None and beams is not None

@@ -83,7 +83,7 @@ def run(course: Course, settings: RaceSettings, pace: Pace, note: Note) -> Itera
     report = _begin(course, settings)
     yield report
     sizes = sorted(set(settings.sizes))
-    field = _Field(course, sizes[-1])
+    field = Field(course, sizes[-1])
     try:
         for number, size in enumerate(sizes):
             note(f"{size:,} candidates: drawing and sorting them")
@@ -178,7 +178,7 @@ def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-class _Field:
+class Field:
     """All candidates of the largest size, in one piece of memory; a smaller size is the first of them.
 
     Synthetic ones are drawn block by block, each from its own seed: whatever the sizes, they are the same.

@@ -59,9 +59,14 @@ def sentences(race: Race) -> tuple[str, ...]:
     return tuple(sentence for sentence in told if sentence)
 
 
+def digits(number: float) -> str:
+    """At least three: 0.0213, 84.2, 1,234."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
 def milliseconds(ms: float) -> str:
-    """Three digits: 0.0213 ms, 84.2 ms, 1,230 ms."""
-    return f"{ms:,.0f} ms" if ms >= 100 else f"{ms:.3g} ms"
+    """A time in words: 84.2 ms."""
+    return f"{digits(ms)} ms"
 
 
 def rough(number: int) -> str:
@@ -104,5 +109,5 @@ def _growth(points: Sequence[RacePoint]) -> str:
     return (
         f"{name}: {milliseconds(first.search.p50)} at {first.size:,} candidates, "
         f"{milliseconds(last.search.p50)} at {last.size:,}, "
-        f"{last.search.p50 / first.search.p50:.3g} times as long{recall}."
+        f"{digits(last.search.p50 / first.search.p50)} times as long{recall}."
     )

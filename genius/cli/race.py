@@ -100,21 +100,24 @@ def race_table(race: Race) -> str:
     )
     columns = (
         f"{'candidates':>12}  {'method':34}{'search p50':>11}{'p95':>9}{'p99':>9}{'in all p50':>11}"
-        f"{'per s':>9}{'batched':>15}{'recall: exact':>14}{'labels':>8}{'bytes each':>11}{'build s':>9}"
+        f"{'per s':>9}{'batched':>15}{'recall: exact':>15}{'labels':>8}{'bytes each':>12}{'build s':>9}"
     )
     points = [_row(point) for line in race.lines().values() for point in line]
-    said = ["", *sentences(race), *race.notes]
+    synthetic = any(point.real < point.size for point in race.points)
+    said = ["* partly synthetic"] * synthetic + ["", *sentences(race), *race.notes]
     return "\n".join([*head, columns, *points, *said])
 
 
 def _row(point: RacePoint) -> str:
+    from genius.benchmark.summary import digits
+
     size = f"{point.size:,}" + ("*" if point.real < point.size else " ")
-    whole = "" if point.whole is None else f"{point.whole.p50:,.3g}"
-    search = point.search
+    search, whole = point.search, "" if point.whole is None else digits(point.whole.p50)
     return (
-        f"{size:>13} {point.label:34}{search.p50:>11,.3g}{search.p95:>9,.3g}{search.p99:>9,.3g}{whole:>11}"
-        f"{point.per_second:>9,.4g}{f'{point.batched:,.4g} by {point.batch}':>15}{_share(point.exact):>14}"
-        f"{_share(point.labelled):>8}{point.nbytes / point.size:>11,.1f}{point.build:>9.2f}"
+        f"{size:>13} {point.label:34}{digits(search.p50):>11}{digits(search.p95):>9}{digits(search.p99):>9}"
+        f"{whole:>11}{digits(point.per_second):>9}{f'{digits(point.batched)} by {point.batch}':>15}"
+        f"{_share(point.exact):>15}{_share(point.labelled):>8}{point.nbytes / point.size:>12,.1f}"
+        f"{digits(point.build):>9}"
     )
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from genius.benchmark.record import ADDRESSES, GENIUS, METHODS, OURS, Race, RacePoint, to_csv, to_json
-from genius.benchmark.summary import milliseconds, sentences
+from genius.benchmark.summary import digits, milliseconds, sentences
 from genius.ui.render import esc, invite, plural
 
 NO_CHART = "{}"
@@ -96,6 +96,11 @@ def said(words: str) -> str:
     return f'<p class="g-race-doing" role="status">{esc(words)}</p>'
 
 
+def failed(words: str) -> str:
+    """Why there is no race, in place of the bar."""
+    return f'<p class="g-race-doing g-race-failed" role="alert">{esc(words)}</p>'
+
+
 def nothing_recorded() -> str:
     """What stands below the chart before the first race."""
     return invite("No race has been run on this machine yet. Choose what should race, and press Run.")
@@ -139,11 +144,11 @@ def _row(point: RacePoint) -> str:
         f"<b>{milliseconds(search.p50)}</b> "
         f"<small>{milliseconds(search.p95)}, {milliseconds(search.p99)}</small>",
         "–" if point.whole is None else milliseconds(point.whole.p50),
-        f"{_rate(point.per_second)} <small>/ {_rate(point.batched)} ({point.batch} at once)</small>",
+        f"{digits(point.per_second)} <small>/ {digits(point.batched)} ({point.batch} at once)</small>",
         _share(point.exact),
         _share(point.labelled),
         f"{point.nbytes / point.size:,.1f}",
-        f"{point.build:,.3g}",
+        digits(point.build),
     )
     mine = " data-ours" if point.method in OURS else ""
     return f"<tr{mine}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
@@ -157,10 +162,6 @@ def _key(race: Race) -> str:
     }
     told = "".join(words[method] for method in words if method in race.settings.methods)
     return f"{told}Building GENIUS includes giving every candidate its codes."
-
-
-def _rate(number: float) -> str:
-    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _share(share: float | None) -> str:

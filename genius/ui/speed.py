@@ -19,7 +19,6 @@ from genius.benchmark.record import METHODS, OURS, Race, RaceSettings, keep, rec
 from genius.schema import UserError
 from genius.ui import places, race_view, theme, zerogpu
 from genius.ui.handle import EngineHandle
-from genius.ui.render import esc
 
 _LOG = logging.getLogger(__name__)
 
@@ -194,8 +193,8 @@ def _wire(page: gr.Blocks, tab: gr.Tab, races: Races, parts: Parts) -> None:
             yield race_view.said("Getting ready …"), *(gr.skip(),) * 3
             with closing(races.run(str(request.session_hash), settings)) as said:
                 yield from follow(said, settings)
-        except UserError as error:
-            raise gr.Error(esc(error), print_exception=False) from None
+        except UserError as error:  # said in place: after an error of gradio's, Run would not come back
+            yield race_view.failed(str(error)), *(gr.skip(),) * 3
 
     def stop(request: gr.Request) -> None:
         races.stop(str(request.session_hash))
