@@ -13,6 +13,8 @@ from genius.decoder import Decoder, Normalizer
 from genius.schema import Beam, BeamStep, UserError
 from genius.trie import Children, CodeTrie
 
+DECIDED = 0.1
+"""A modality less than so many times as likely as the likeliest is not what the instruction asks for."""
 TRACE_KEPT = 8
 TRACE_DROPPED = 5
 
@@ -71,6 +73,17 @@ class _Beams:
             stops=self.stops[:, :width],
         )
 
+    def leading(self, share: float) -> _Beams:
+        """Those at least `share` times as likely as the best of their query; the others are void."""
+        led = self.log_probs >= self.log_probs[:, :1] + np.log(share)
+        return replace(
+            self,
+            log_probs=np.where(led, self.log_probs, -np.inf),
+            starts=np.where(led, self.starts, 0),
+            stops=np.where(led, self.stops, 0),
+            considered=np.minimum(self.considered, led.sum(1)),
+        )
+
     def extended(self, log_probs: Tensor, children: Children, width: int) -> _Beams:
         """The best `width` continuations of each query, given log_probs [B, W, K] of the next code."""
         batch, old_width = self.log_probs.shape
@@ -121,10 +134,14 @@ class _Beams:
         live = np.count_nonzero(self.stops > self.starts, axis=1)
         return _Beams(grown, sort(scores), order, sort(self.starts), sort(self.stops), live)
 
+    def live(self) -> NDArray[np.int64]:
+        """How many beams of each query are not void [B]; they come first."""
+        return np.minimum(self.considered, self.log_probs.shape[1])
+
     def step(self, query: int, width: int) -> BeamStep:
         """One line of a query's trace, the beams after the first `width` being those let go."""
-        live = int(min(self.considered[query], self.log_probs.shape[1]))
-        kept = self._listed(query, 0, min(live, width, TRACE_KEPT))
+        live = int(self.live()[query])
+        kept = self._listed(query, 0, min(width, TRACE_KEPT))
         dropped = self._listed(query, width, min(live, width + TRACE_DROPPED))
         return BeamStep(self.codes.shape[2] - 1, int(self.considered[query]), kept, dropped)
 
@@ -145,6 +162,7 @@ def beam_search(
     prefix: tuple[int, ...] = (),
     normalizer: Normalizer = "level",
     candidates_only: bool = False,
+    decided: float = 0.0,
 ) -> list[BeamResult]:
     """The most probable semantic IDs for each query.
 
@@ -169,6 +187,9 @@ def beam_search(
     candidates_only
         Find the same IDs, but stop as soon as they are certain: order, log-probabilities and trace tell of
         the levels written until then.
+    decided
+        First codes less than so many times as likely as the likeliest are not pursued; with 0, all are.
+        Later codes of another modality may be so much easier to guess that its IDs would win as a whole.
 
     Returns
     -------
@@ -196,8 +217,10 @@ def beam_search(
         if level < len(prefix):
             children = children.only(prefix[level])
         ranked = beams.extended(log_probs, children, width + TRACE_DROPPED)
-        _note(traces, ranked, width)
         beams = ranked.best(width)
+        if level == 0 and decided > 0:
+            beams = beams.leading(decided)
+        _note(traces, ranked, beams.live())
         if beams.settled(trie):
             break
     ids, written = beams.ids(trie), beams.codes.shape[2]
@@ -209,7 +232,7 @@ def beam_search(
         for level in range(written, levels):
             beams = beams.continued(ids[..., level], rest[..., level - written])
             ids, rest = (np.take_along_axis(x, beams.parents[..., None], axis=1) for x in (ids, rest))
-            _note(traces, beams, width)
+            _note(traces, beams, beams.live())
     return [_result(beams, query, tuple(trace)) for query, trace in enumerate(traces)]
 
 
@@ -217,9 +240,9 @@ def _to(device: torch.device, *arrays: NDArray) -> tuple[Tensor, ...]:
     return tuple(torch.from_numpy(array).to(device) for array in arrays)
 
 
-def _note(traces: list[list[BeamStep]], beams: _Beams, width: int) -> None:
+def _note(traces: list[list[BeamStep]], beams: _Beams, kept: NDArray[np.int64]) -> None:
     for query, trace in enumerate(traces):
-        trace.append(beams.step(query, width))
+        trace.append(beams.step(query, int(kept[query])))
 
 
 def _check(decoder: Decoder, trie: CodeTrie, width: int, prefix: tuple[int, ...]) -> None:
@@ -240,7 +263,7 @@ def _check(decoder: Decoder, trie: CodeTrie, width: int, prefix: tuple[int, ...]
 
 
 def _result(beams: _Beams, query: int, trace: tuple[BeamStep, ...]) -> BeamResult:
-    live = min(int(beams.considered[query]), beams.log_probs.shape[1])
+    live = int(beams.live()[query])
     return BeamResult(
         codes=beams.codes[query, :live],
         log_probs=beams.log_probs[query, :live],

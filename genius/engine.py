@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from genius.beam import BeamResult, beam_search
+from genius.beam import DECIDED, BeamResult, beam_search
 from genius.checkpoint import Bundle, load_bundle
 from genius.encoder import Features, batches
 from genius.hub import local_index
@@ -136,6 +136,7 @@ class Engine:
             options.beams,
             prefix=options.prefix,
             candidates_only=not _explained(options),
+            decided=DECIDED,
         )
         clock.lap("decode")
         embeddings = features.embedding().cpu().numpy()

@@ -231,6 +231,25 @@ def test_candidates_only_finds_the_same_ids(codes: np.ndarray, prefix_length: in
             assert trie.find(tuple(code.tolist())) == (start, stop)
 
 
+@pytest.mark.parametrize("decided", [0.3, 0.9, 1.0])
+def test_first_codes_that_are_far_behind_are_not_pursued(codes: np.ndarray, decided: float) -> None:
+    decoder, trie = tiny_decoder(), CodeTrie.build(codes, LEVELS)
+    z = queries(decoder, 4)
+    everything = beam_search(decoder, trie, z, len(codes))
+    for all_ids, found in zip(
+        everything, beam_search(decoder, trie, z, len(codes), decided=decided), strict=True
+    ):
+        first = {beam.prefix[0]: beam.log_prob for beam in all_ids.trace[0].kept}
+        near = [code for code, log_prob in first.items() if np.exp(log_prob - max(first.values())) >= decided]
+        assert 0 < len(near) <= len(first)
+        rows = np.isin(all_ids.codes[:, 0], near)
+        np.testing.assert_array_equal(found.codes, all_ids.codes[rows])
+        np.testing.assert_allclose(found.log_probs, all_ids.log_probs[rows], atol=1e-5)
+        step = found.trace[0]
+        assert [beam.prefix[0] for beam in step.kept] == near
+        assert {beam.prefix[0] for beam in step.dropped} == set(first) - set(near)
+
+
 def test_candidates_only_stops_once_they_are_certain(codes: np.ndarray) -> None:
     """With a beam for every ID, that is where the IDs' beginnings are as many as the IDs."""
     decoder, ids = tiny_decoder(), len(np.unique(codes, axis=0))

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from genius.beam import beam_search
+from genius.beam import DECIDED, beam_search
 from genius.benchmark import rivals
 from genius.benchmark.course import WARM_UP, Course
 from genius.benchmark.machine import Times, timed
@@ -67,6 +67,7 @@ class Ours:
             z,
             self.options.beams,
             candidates_only=self.options.rerank,
+            decided=DECIDED,
         )
         vectors = self.course.asked.clip[queries]
         if not self.options.rerank:  # the best beam comes first, and no vector is looked at

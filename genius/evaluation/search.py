@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from genius.beam import beam_search
+from genius.beam import DECIDED, beam_search
 from genius.encoder import batches
 from genius.engine import READERS, Engine, best_first
 from genius.evaluation.coded import CodedPool
@@ -96,7 +96,7 @@ def search_all(
             asked = [(place, queries[place]) for place in places[part]]
             vectors = clip[part].cpu().numpy()
             for w, width in enumerate(widths):
-                results = beam_search(engine.bundle.decoder, pool.trie, z[part], width)
+                results = beam_search(engine.bundle.decoder, pool.trie, z[part], width, decided=DECIDED)
                 for (place, query), vector, beams in zip(asked, vectors, results, strict=True):
                     rows, beam = beams.rows(pool.trie)
                     scores = coded.vectors[rows].astype(np.float32) @ vector
