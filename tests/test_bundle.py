@@ -94,7 +94,18 @@ def test_first_code_is_the_modality(engine: Engine) -> None:
     assert (first == modality).mean() >= 0.999
 
 
-@pytest.mark.xfail(strict=True, reason="goal not reached yet: 0.908 measured")
+def test_nearly_everything_different_has_an_id_of_its_own(engine: Engine) -> None:
+    rows = np.arange(len(engine.candidates))
+    same = np.round(engine.index.vectors[rows].astype(np.float32), 3)  # the same text or picture, twice
+    _, different = np.unique(same, axis=0, return_index=True)
+    codes = engine.index.codes(different)
+    _, owner, counts = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
+    assert (counts[owner] == 1).mean() >= 0.95
+
+
+@pytest.mark.xfail(
+    strict=True, reason="goal not reached yet: 0.921 measured; texts that are the same share one"
+)
 def test_nearly_every_candidate_has_an_id_of_its_own(engine: Engine) -> None:
     codes = engine.index.codes(np.arange(len(engine.candidates)))
     _, owner, counts = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
