@@ -87,18 +87,16 @@ def tables(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+MEASURED = (
+    *("exact search", "GENIUS", "re-ranked", "in beam", "re-ranked / exact"),
+    *("first code", "first answer"),
+)
+"""Columns of what was measured, in every table."""
+
+
 def task_table(results: Sequence[TaskResult]) -> str:
     """One line a task, recall at 1 / 5 / 10 with the widest beam, and their means."""
-    head = ["task", "data set", "queries", "candidates", "own address"]
-    head += [
-        "exact search",
-        "GENIUS",
-        "re-ranked",
-        "in beam",
-        "re-ranked / exact",
-        "first code",
-        "first answer",
-    ]
+    head = ["task", "data set", "queries", "candidates", "own address", *MEASURED]
     rows = [
         [
             result.label,
@@ -132,16 +130,7 @@ def width_table(model: ModelResult) -> str:
 
 def model_table(models: Sequence[ModelResult]) -> str:
     """One line a model: means over all tasks of the universal pool."""
-    head = ["model", "own address"]
-    head += [
-        "exact search",
-        "GENIUS",
-        "re-ranked",
-        "in beam",
-        "re-ranked / exact",
-        "first code",
-        "first answer",
-    ]
+    head = ["model", "own address", *MEASURED]
     rows = []
     for model in models:
         chosen = [result for result in model.results if result.pool == UNIVERSAL]
