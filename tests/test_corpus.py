@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from test_lexicon import write_wordnet
 
 from genius.schema import UserError
 from genius.sources import Picture
 from genius.training import corpus as corpus_module
-from genius.training.corpus import Kind, Sense, load_corpus, load_keywords, load_senses, noun_of, only
+from genius.training.corpus import Kind, load_corpus, noun_of, only
 
 
 @pytest.mark.parametrize(
@@ -32,47 +33,6 @@ def test_noun_of(text: str, noun: str) -> None:
     assert noun_of(text) == noun
 
 
-def write_wordnet(
-    folder: Path, records: dict[str, str], senses: dict[str, list[str]], used: dict[str, int] | None = None
-) -> None:
-    """`records`: what a data line says between offset and end; `senses`: record names by lemma, in order;
-    `used`: how many senses of a lemma WordNet's texts use.
-    """
-    text, offsets = "  1 This is a licence.  \n  2 Nothing to see.  \n", {}
-    for name, record in records.items():
-        offsets[name] = len(text)
-        text += f"{offsets[name]:08d} {record}  \n"
-    (folder / "data.noun").write_text(text, encoding="ascii")
-    lines = ["  1 This is a licence.  "]
-    for lemma, names in senses.items():
-        listed = " ".join(f"{offsets[name]:08d}" for name in names)
-        lines.append(f"{lemma} n {len(names)} 2 @ ~ {len(names)} {(used or {}).get(lemma, 0)} {listed}  ")
-    (folder / "index.noun").write_text("\n".join(lines) + "\n", encoding="ascii")
-
-
-def test_the_commonest_sense_of_a_noun(tmp_path: Path) -> None:
-    records = {
-        "lion": '05 n 01 lion 0 001 @ 00000001 n 0000 | large cat; of Africa; "the lion roared"; "a lion"',
-        "lion 2": "18 n 01 lion 0 001 @ 00000001 n 0000 | a brave person",
-        "ice cream": "13 n 01 ice_cream 0 001 @ 00000001 n 0000 | frozen dessert",
-        "Ada": "18 n 01 Ada 0 001 @i 00000001 n 0000 | a mathematician",
-        "ada": "06 n 01 Ada 0 001 @ 00000001 n 0000 | a programming language",
-        "Paris": "15 n 01 Paris 0 001 @i 00000001 n 0000 | a capital",
-    }
-    senses = {
-        "ada": ["Ada", "ada"],
-        "ice_cream": ["ice cream"],
-        "lion": ["lion", "lion 2"],
-        "paris": ["Paris"],
-    }
-    write_wordnet(tmp_path, records, senses, used={"lion": 2})
-    assert load_senses(tmp_path) == {
-        "lion": Sense("large cat; of Africa", common=True),
-        "ice cream": Sense("frozen dessert", common=False),
-        "ada": Sense("a programming language", common=False),
-    }
-
-
 def test_common_nouns_that_nothing_shows_are_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records = {name: f"05 n 01 {name} 0 000 | what {name} is" for name in ("lion", "zeal", "zebu", "quark")}
     write_wordnet(
@@ -85,18 +45,6 @@ def test_common_nouns_that_nothing_shows_are_words(tmp_path: Path, monkeypatch: 
         ("word/zeal", ("zeal", "what zeal is"), None),
         ("word/quark", ("quark", "what quark is"), None),
     ]  # lion is an ImageNet class already, nobody uses zebu
-
-
-def test_keywords_of_emoji(tmp_path: Path) -> None:
-    path = tmp_path / "data.json"
-    path.write_text(
-        '[{"hexcode": "1F41D", "tags": ["bee", "insect"]}, {"hexcode": "1F600"}]', encoding="utf-8"
-    )
-    assert load_keywords(path) == {"1F41D": "bee, insect"}
-    for text in ('{"hexcode": 1}', "[1]", '[{"tags": ["a"]}]', "not json"):
-        path.write_text(text, encoding="utf-8")
-        with pytest.raises(UserError, match="emojibase-data"):
-            load_keywords(path)
 
 
 def test_corpus_of_photos_and_groceries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +109,7 @@ def test_corpus_of_collections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "data.json").write_text('[{"hexcode": "1F981", "tags": ["mane", "zoo"]}]', encoding="utf-8")
     items = load_corpus(None, None, tmp_path, tmp_path / "data.json")
     drawing, hand, photo, cartoon = items[:4]
-    assert drawing.texts == ("lion", "face of a lion", "large cat", "mane, zoo")
+    assert drawing.texts == ("lion", "face of a lion", "large cat", "mane, zoo", "mane", "zoo")
     assert [item.kind for item in (drawing, hand, photo, cartoon)] == [
         Kind.DRAWING,
         Kind.DRAWING,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from genius.schema import Modality
 from genius.training.corpus import Item, Kind
 from genius.training.pairs import (
     BUNCH,
+    FAMILY,
     Pairs,
     Row,
     Sampler,
@@ -182,20 +184,17 @@ def test_no_text_is_zeros(tiny_bundle: Bundle) -> None:
     assert F.cosine_similarity(features[1:].float(), expected).min() > 0.999
 
 
-def test_siblings_come_in_bunches_and_every_row_once() -> None:
-    nouns = ["thumb: light", "thumb: dark", "lion", "lion", "moon", "hand: light"]
-    items = [Item(f"drawings/{n}", Kind.DRAWING, None, (noun,), noun) for n, noun in enumerate(nouns)]
-    family = families(items)
-    assert family[0] == family[1] >= 0 and family[2:] == [-1] * 4  # one noun alone makes no family
-    rows = torch.tensor([family[n % 6] for n in range(300)])
+def test_families_come_in_bunches_and_every_row_once() -> None:
+    torch.manual_seed(0)
+    centres = F.normalize(torch.randn(4, 16), dim=-1).repeat_interleave(FAMILY, 0)
+    family = families(centres + 0.01 * torch.randn(4 * FAMILY, 16), seed=1)
+    assert len(family) == 4 * FAMILY and all(len(part.unique()) == 1 for part in family.split(FAMILY))
+    rows = torch.arange(4).repeat(5 * BUNCH + 3)
     order = bunched(rows, torch.Generator().manual_seed(0))
-    assert sorted(order.tolist()) == list(range(300))
-    runs = "".join("x" if rows[row] >= 0 else " " for row in order).split()
-    assert len(runs) <= 100 / BUNCH + 1 and all(
-        len(run) >= BUNCH for run in runs if run is not min(runs, key=len)
-    )
-    others = [row for row in order.tolist() if rows[row] < 0]
-    assert others != sorted(others)
+    assert sorted(order.tolist()) == list(range(len(rows)))
+    runs = [len(list(run)) for _, run in groupby(rows[order].tolist())]
+    assert sum(runs) == len(rows) and len(runs) <= len(rows) / BUNCH + 4
+    assert sum(run % BUNCH != 0 for run in runs) <= 2 * 4  # what is left over of each family, joined or not
     assert order.tolist() != bunched(rows, torch.Generator().manual_seed(1)).tolist()
 
 

@@ -104,7 +104,7 @@ def synthetic_pairs(things: int = 40, dim: int = 12) -> Pairs:
         query_text=(text[thing] + wish[modality[target]] + 0.1 * torch.randn(len(target), dim)).half(),
         target=target,
         task=torch.zeros_like(target),
-        family=torch.full_like(target, -1),
+        family=torch.zeros_like(target),
         pool_image=torch.cat([image, torch.zeros_like(image), image]).half(),
         pool_text=torch.cat([torch.zeros_like(text), text, text]).half(),
         modality=modality,

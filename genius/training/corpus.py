@@ -18,6 +18,7 @@ from timm.data import ImageNetInfo
 
 from genius.schema import UserError
 from genius.sources import COLLECTIONS, load_pictures, openmoji
+from genius.training.lexicon import Sense, described, load_keywords, load_senses
 
 _ARTICLE = re.compile(r"^(a|an|the|some|our|two|three)\s+", re.IGNORECASE)
 _TAIL = re.compile(r"[\s.!?,;:0-9]+$")
@@ -36,7 +37,8 @@ class Kind(StrEnum):
 class Item:
     """One thing to learn. `texts[0]` is its own text; the others say the same in other words.
 
-    Items with the same `noun` show the same thing. `question` asks what the picture shows.
+    Items with the same `noun` show the same thing. `question` asks what the picture shows. `weight` is how
+    often an item comes while the towers learn, `rounds` how many pairs of each task are drawn for it.
     """
 
     id: str
@@ -46,6 +48,7 @@ class Item:
     noun: str
     question: str = "What is this?"
     weight: float = 1.0
+    rounds: int = 1
     train: bool = True
 
 
@@ -72,25 +75,29 @@ def load_corpus(
         items += _grocery_items(groceries)
     named = {item.noun for item in items}
     return items + [
-        Item(f"word/{noun}", Kind.WORD, None, (noun, sense.gloss), noun, weight=0.5)
+        Item(f"word/{noun}", Kind.WORD, None, (noun, *sense.texts), noun, weight=0.5)
         for noun, sense in senses.items()
         if sense.common and noun not in named
     ]
 
 
-def _collection_items(name: str, senses: dict[str, Sense], tags: dict[str, str]) -> Iterable[Item]:
+def _collection_items(
+    name: str, senses: dict[str, Sense], tags: dict[str, tuple[str, ...]]
+) -> Iterable[Item]:
     for picture in load_pictures(name):
         noun = noun_of(picture.text)
-        more = [senses[noun].gloss] if noun in senses else []
+        more = [*senses[noun].texts] if noun in senses else [described(noun, senses)]
         if name == openmoji.NAME and picture.id in tags:
-            more.append(tags[picture.id])
+            words = tags[picture.id]
+            more += [", ".join(words), " ".join(words[::2]), " ".join(words[1::2])]
         yield Item(
             id=f"{name}/{picture.id}",
             kind=Kind.DRAWING if name != "stamps" or "/cartoon/" in str(picture.image) else Kind.PHOTO,
             image=picture.image,
-            texts=(picture.text, *picture.aliases, *more),
+            texts=tuple(dict.fromkeys((picture.text, *picture.aliases, *filter(None, more)))),
             noun=noun,
             weight=0.6 if picture.group == "skin tone" else 2.0 if name == "stamps" else 1.2,
+            rounds=3,
         )
 
 
@@ -112,6 +119,7 @@ def _photo_items(folder: Path) -> Iterable[Item]:
             texts=tuple(re.sub(r"\s+([.,])", r"\1", caption) for caption in row["captions"]),
             noun=f"photos/{row['image']}",
             question="What is happening here?",
+            rounds=2,
             train=row["split"] == "train",
         )
 
@@ -139,43 +147,6 @@ def _read_jsonl(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         raise UserError(f"{path} does not exist. Give the folder that holds {path.name} and images/.")
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-@dataclass(frozen=True)
-class Sense:
-    """A noun's most common sense: its definition, and whether WordNet's texts ever use it."""
-
-    gloss: str
-    common: bool
-
-
-def load_senses(folder: Path) -> dict[str, Sense]:
-    """The most common sense of each noun, from WordNet's `index.noun` and `data.noun`."""
-    data = (folder / "data.noun").read_bytes()
-    senses = {}
-    for line in (folder / "index.noun").read_text(encoding="ascii").splitlines():
-        if line.startswith(" "):
-            continue
-        fields = line.split()
-        count = int(fields[2])
-        for offset in map(int, fields[-count:]):  # senses are listed most frequent first
-            record = data[offset : data.index(b"\n", offset)].decode("ascii")
-            if " @i " not in record:  # skip persons and places
-                gloss = record.partition("| ")[2].split('; "')[0].strip()
-                senses[fields[0].replace("_", " ")] = Sense(gloss, int(fields[-count - 1]) > 0)
-                break
-    return senses
-
-
-def load_keywords(path: Path) -> dict[str, str]:
-    """Keywords of emoji by code points, `1F41D` → `animal, bee, insect`: emojibase-data's en/data.json."""
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        return {row["hexcode"]: ", ".join(row["tags"]) for row in rows if row.get("tags")}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path} is not a list of emoji with keywords: {error!r}. Give en/data.json of emojibase-data."
-        ) from error
 
 
 def only(items: Iterable[Item], *, train: bool) -> list[Item]:

@@ -18,13 +18,13 @@ from genius.training.loop import adamw, mixed_precision, run
 class DecoderTraining:
     """Settings of stage 3; `mixed` is the share of queries replaced by a query–target mix (Eq. 11)."""
 
-    epochs: float = 3
+    epochs: float = 8
     batch: int = 512
     rate: float = 1e-3
     weight_decay: float = 0.01
-    mixed: float = 0.5
+    mixed: float = 0.3
     alpha: float = 2.0
-    smoothing: float = 0.05
+    smoothing: float = 0.02
     seed: int = 0
 
 

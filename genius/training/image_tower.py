@@ -9,8 +9,10 @@ probabilities, and ImageNet's classes take part without pictures (see `class_pro
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -31,7 +33,7 @@ from genius.training.views import FEATURES, FROZEN_BLOCKS, SPREAD, Views, upper_
 class ImageTraining:
     """Settings of the first half of stage 1; `keep` weighs the photographs' class probabilities."""
 
-    epochs: float = 3
+    epochs: float = 4
     batch: int = 128
     tower_rate: float = 4e-4
     head_rate: float = 2e-3
@@ -169,6 +171,7 @@ def train_image_tower(
     trunk.requires_grad_(False)
     for parameter in upper:
         parameter.requires_grad_(True)
+    trunk.to(memory_format=torch.channels_last)
     clip.eval()  # batch statistics stay ImageNet's; the batches here are too mixed to re-estimate them
     clip.visual.head.train()
 
@@ -177,8 +180,27 @@ def train_image_tower(
         items = rng.choices(bank.shown, weights=weights, k=settings.batch)
         return trainer.losses(items, [format_text(text_of(item, rng)) for item in items])
 
-    run("image tower", learning, optimizer, steps, out, settings.seed, losses_of)
+    with depthwise_in_single(trunk):
+        run("image tower", learning, optimizer, steps, out, settings.seed, losses_of)
     clip.eval()
+
+
+@contextmanager
+def depthwise_in_single(trunk: nn.Module) -> Iterator[None]:
+    """Inside, depthwise convolutions are left out of autocast: their backward pass is slow in bfloat16."""
+    depthwise = [m for m in trunk.modules() if isinstance(m, nn.Conv2d) and m.groups > 1]
+
+    def in_single(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return type(convolution).forward(convolution, x.float())
+
+    for convolution in depthwise:
+        convolution.forward = partial(in_single, convolution)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for convolution in depthwise:
+            del convolution.forward
 
 
 def text_of(item: Item, rng: random.Random) -> str:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from genius.encoder import Encoder, batches
 from genius.instructions import TASKS, Task, format_text, instructed_text
+from genius.quantizer import kmeans, nearest
 from genius.schema import Modality
 from genius.training.corpus import Item, Kind
 from genius.training.loop import mixed_precision
@@ -22,7 +24,8 @@ from genius.training.wordings import wording
 _TEXT_TO_TEXT = tuple(task for task in TASKS if task.query is task.target is Modality.TEXT)
 
 UNINSTRUCTED = 0.12  # share of queries that do not say what they want
-BUNCH = 8  # rows of siblings that come together
+FAMILY = 24  # items of like names, more or less
+BUNCH = 32  # rows of a family that come together
 
 # For each item, the pictures that become it by a change, and the words for the change.
 Changes = dict[str, list[tuple[Item, str]]]
@@ -62,7 +65,7 @@ class Sampler:
     def row(self, item: Item, task: Task, rng: random.Random) -> Row:
         """One query for which `item` (its image, text or both) is the answer."""
         sentences = item.id.startswith("photos/")
-        own = rng.choice(item.texts) if sentences or rng.random() < 0.25 else item.texts[0]
+        own = rng.choice(item.texts) if sentences or rng.random() < 0.35 else item.texts[0]
         other = rng.choice([text for text in item.texts if text != own] or [own])
         said = own if not sentences and item.kind is not Kind.WORD and rng.random() < 0.5 else other
         words = {Modality.TEXT: said, Modality.IMAGE: "", Modality.PAIR: item.question}[task.query]
@@ -82,7 +85,7 @@ class Drawn:
 
     texts: distinct, "" first; item, own, query int [n]: the target's item and text, the query's text;
     picture int [n]: the item whose picture is in the query, -1 for none; task int [n], a place in TASKS;
-    instructed bool [n]; family int [n]: siblings ("…: light skin tone") share it, -1 for none.
+    instructed bool [n].
     """
 
     texts: list[str]
@@ -92,23 +95,27 @@ class Drawn:
     picture: Tensor
     task: Tensor
     instructed: Tensor
-    family: Tensor
 
     def __len__(self) -> int:
         return len(self.item)
+
+    def names(self, items: Sequence[Item]) -> Tensor:
+        """Where the own texts of the items stand among the texts."""
+        text_row = {text: n for n, text in enumerate(self.texts)}
+        return torch.tensor([text_row[format_text(item.texts[0])] for item in items])
 
 
 def draw(
     items: Sequence[Item], changes: Changes, *, seed: int, rounds: int = 1, uninstructed: float = UNINSTRUCTED
 ) -> Drawn:
-    """Every item as the answer to every task, `rounds` times; the texts hold all texts of the items, too."""
+    """Every item as the answer to every task, `rounds` times its own; the texts hold all of the items'."""
     rng = random.Random(seed)
     sampler = Sampler(items, changes, uninstructed)
     place = {item.id: n for n, item in enumerate(items)}
     rows = [
         sampler.row(item, task, rng)
         for item in items
-        for _ in range(rounds)
+        for _ in range(rounds * item.rounds)
         for task in tasks_of(item)
         if item.kind is not Kind.CLASS or task.target is Modality.TEXT
     ]
@@ -124,27 +131,22 @@ def draw(
         picture=torch.tensor(shown),
         task=torch.tensor([TASKS.index(row.task) for row in rows]),
         instructed=torch.tensor([row.instructed for row in rows]),
-        family=torch.tensor(families(items))[[place[row.item.id] for row in rows]],
     )
 
 
-def families(items: Sequence[Item]) -> list[int]:
-    """For each item the family of its siblings, told by what stands before a colon; -1 if it has none."""
-    stems = [item.noun.partition(":")[0] for item in items]
-    nouns: dict[str, set[str]] = {}
-    for stem, item in zip(stems, items, strict=True):
-        nouns.setdefault(stem, set()).add(item.noun)
-    number = {stem: n for n, stem in enumerate(nouns)}
-    return [number[stem] if len(nouns[stem]) > 1 else -1 for stem in stems]
+def families(names: Tensor, *, seed: int) -> Tensor:
+    """The family [n] of each item, a cluster of the features [n, d] of names: what is easily confused."""
+    x = F.normalize(names.float(), dim=-1)
+    return nearest(x, kmeans(x, max(1, len(x) // FAMILY), seed=seed))
 
 
 def bunched(family: Tensor, generator: torch.Generator) -> Tensor:
-    """All rows [n] in random order, siblings in bunches: only what comes together is told apart."""
+    """All rows [n] in random order, families in bunches: only what comes together is told apart."""
     order = torch.randperm(len(family), generator=generator)
     order = order[family[order].argsort(stable=True)]
     ordered = family[order]
     rank = torch.arange(len(order)) - torch.searchsorted(ordered, ordered)  # within the family
-    bunch = ((rank % BUNCH == 0) | (ordered < 0)).cumsum(0) - 1
+    bunch = (rank % BUNCH == 0).cumsum(0) - 1
     places = torch.rand(len(order), generator=generator)[bunch]
     return order[places.argsort(stable=True)]
 
@@ -154,8 +156,7 @@ class Pairs:
     """Encoded pairs (half precision).
 
     query_image, query_text [n, d]; target int [n], a row of the pool; task [n], the task's place in TASKS;
-    family int [n], shared by siblings, -1 for none; pool_image, pool_text [c, d]; modality [c] of every
-    pool candidate.
+    family int [n] of the target's item; pool_image, pool_text [c, d]; modality [c] of every pool candidate.
     """
 
     query_image: Tensor
@@ -211,7 +212,7 @@ def build_pairs(items: Sequence[Item], drawn: Drawn, image: Tensor, text: Tensor
     text_row = {words: n for n, words in enumerate(drawn.texts)}
     own_texts = sorted({format_text(words) for item in items for words in item.texts})
     own_rows = torch.tensor([text_row[words] for words in own_texts])
-    named = torch.tensor([text_row[format_text(item.texts[0])] for item in items])
+    named = drawn.names(items)
     pictured = torch.tensor([n for n, item in enumerate(items) if item.image is not None])
     image_slot = torch.full((len(items),), -1).index_copy(0, pictured, torch.arange(len(pictured)))
     text_slot = torch.full((len(drawn.texts),), -1).index_copy(0, own_rows, torch.arange(len(own_rows)))
@@ -232,7 +233,7 @@ def build_pairs(items: Sequence[Item], drawn: Drawn, image: Tensor, text: Tensor
         query_text=text[drawn.query],
         target=slots[wanted, torch.arange(len(drawn))],
         task=drawn.task,
-        family=drawn.family,
+        family=families(text[named], seed=seed)[drawn.item],
         pool_image=torch.cat([plain, torch.zeros_like(own), plain]),
         pool_text=torch.cat([torch.zeros_like(names), own, names]),
         modality=torch.tensor([0] * len(pictured) + [1] * len(own) + [2] * len(pictured)),

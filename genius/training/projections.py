@@ -1,7 +1,7 @@
 """Stage 1, last part: both projections, on what the two towers computed, in large batches.
 
 A step of the towers costs seconds and sees a hundred queries; a step of their projections costs a fraction
-and sees thousands. So every query meets every kind of candidate of many items, its siblings among them,
+and sees thousands. So every query meets every kind of candidate of many items, those of like names first,
 some dozen times. The text projection starts as the identity: the sentence encoder's own space.
 """
 
@@ -21,14 +21,14 @@ from genius.instructions import TASKS
 from genius.training.bank import within_batch
 from genius.training.corpus import Item
 from genius.training.loop import adamw, run
-from genius.training.pairs import Drawn, bunched
+from genius.training.pairs import Drawn, bunched, families
 
 
 @dataclass(frozen=True)
 class ProjectionTraining:
     """Settings; `keep` weighs the squared distance of the text projection from the identity."""
 
-    epochs: float = 5
+    epochs: float = 3
     batch: int = 2048
     head_rate: float = 7e-4
     text_rate: float = 3e-4
@@ -113,10 +113,11 @@ def train_projections(
     )
     per_epoch = max(1, len(drawn) // settings.batch)
     trainer.head.train()
+    family = families(texts[drawn.names(items)], seed=settings.seed)[drawn.item]
 
     @cache
     def order(epoch: int) -> Tensor:
-        return bunched(drawn.family, torch.Generator().manual_seed(1000 * settings.seed + epoch))
+        return bunched(family, torch.Generator().manual_seed(1000 * settings.seed + epoch))
 
     def losses_of(step: int) -> dict[str, Tensor]:
         start = step % per_epoch * settings.batch

@@ -23,7 +23,7 @@ class QuantizerTraining:
     for the first code to be the modality.
     """
 
-    epochs: float = 6
+    epochs: float = 3
     batch: int = 1024
     rate: float = 6e-4
     weight_decay: float = 0.01

@@ -14,12 +14,16 @@ HEAD = 64
 
 @dataclass(frozen=True)
 class Shape:
-    """`codes` K of each of `levels` levels after the modality; `width` and `layers` of the decoder."""
+    """`codes` K of each of `levels` levels after the modality; the decoder's `width`, `layers`, `dropout`.
+
+    No dropout: it is too short a training to learn anything by heart.
+    """
 
     codes: int = 256
     levels: int = 8
     width: int = 256
     layers: int = 4
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         if min(self.codes - 1, self.levels, self.layers) < 1 or self.width < HEAD or self.width % HEAD:
@@ -46,4 +50,5 @@ class Shape:
             heads=self.width // HEAD,
             feed_forward=4 * self.width,
             prefixes=16,
+            dropout=self.dropout,
         )
