@@ -1,8 +1,7 @@
-"""The engine against its parts put together by hand, and collections from the disk."""
+"""The engine against its parts put together by hand."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,39 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from asked import ALL_BEAMS, OPTIONS, QUERIES, assert_same_hits
 from numpy.typing import NDArray
 from PIL import Image
-from tiny import CAPTIONS, DIM, draw, make_tiny_bundle, make_tiny_pictures
+from tiny import CAPTIONS, DIM, draw
 
-from genius import engine as engine_module
 from genius.beam import beam_search
 from genius.checkpoint import Bundle
 from genius.encoder import Encoder
 from genius.engine import MINUS, Engine
 from genius.images import open_image
 from genius.index import CandidateIndex
-from genius.schema import Candidate, Hit, Modality, Query, SearchOptions, SearchResult, UserError
-
-ALL_BEAMS = SearchOptions(top_k=1000, beams=1000)
-QUERIES = {
-    "text": Query(text="red circle"),
-    "instructed text": Query(text="a teal square", instruction="find a picture of this"),
-    "image": Query(image=draw("blue triangle")),
-    "instructed image": Query(image=draw("pink square"), instruction="Find the text of this picture."),
-    "pair": Query(image=draw("green circle"), text="not this, but red", instruction="Show a picture"),
-    "minus": Query(text="red circle", minus="circle"),
-    "image minus": Query(image=draw("red circle"), minus="red"),
-    "no words known": Query(text="漢字 \N{CAT FACE}"),
-}
-OPTIONS = {
-    "default": SearchOptions(),
-    "all": ALL_BEAMS,
-    "not re-ranked": replace(ALL_BEAMS, rerank=False),
-    "few beams": SearchOptions(top_k=7, beams=3),
-    "one": SearchOptions(top_k=1, beams=1, rerank=False),
-    "images only": replace(ALL_BEAMS, prefix=(0,)),
-    "pairs only, not re-ranked": SearchOptions(top_k=5, beams=9, rerank=False, prefix=(2,)),
-}
+from genius.schema import Candidate, Modality, Query, SearchOptions, SearchResult, UserError
 
 
 def embedded(encoder: Encoder, query: Query, whole_text: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -85,13 +63,6 @@ def by_hand(engine: Engine, name: str, options: SearchOptions) -> tuple[list[tup
             hits.append((index.candidates[row].id, tuple(code), score, float(log_prob)))
     hits.sort(key=lambda hit: (-hit[2], -hit[3]) if options.rerank else (-hit[3], -hit[2]))
     return hits[: options.top_k], beams.trace
-
-
-def assert_same_hits(found: tuple[Hit, ...], expected: list[tuple]) -> None:
-    assert [hit.rank for hit in found] == list(range(1, len(expected) + 1))
-    assert [(hit.candidate.id, hit.semantic_id) for hit in found] == [hit[:2] for hit in expected]
-    np.testing.assert_allclose([hit.score for hit in found], [hit[2] for hit in expected], atol=1e-5)
-    np.testing.assert_allclose([hit.log_prob for hit in found], [hit[3] for hit in expected], atol=1e-5)
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
@@ -361,116 +332,6 @@ def test_timings_are_those_of_the_stages(tiny_engine: Engine) -> None:
     assert min(stages) > 0 and timings.total == pytest.approx(sum(stages))
     exact = tiny_engine.exact_search([QUERIES["pair"]])[0].timings
     assert exact.encode > 0 and exact.rerank > 0 and exact.fuse == exact.decode == 0
-
-
-def test_a_folder_of_images(tiny_engine: Engine, tiny_pictures: Path) -> None:
-    assert len(tiny_engine.index) == 90 and tiny_engine.notes == ()
-    assert {candidate.collection for candidate in tiny_engine.candidates} == {"shapes"}
-    found = tiny_engine.candidate("shapes/teal-square.png:pair")
-    assert (found.text, found.image) == ("teal square", tiny_pictures / "teal-square.png")
-    with pytest.raises(UserError, match="'unheard of'"):
-        tiny_engine.candidate("unheard of")
-
-
-def test_what_a_folder_leaves_out_is_noted(tiny_bundle_folder: Path, tmp_path: Path) -> None:
-    folder = make_tiny_pictures(tmp_path / "mine", ["red circle"])
-    (folder / "broken.png").write_bytes(b"not an image")
-    steps: list[tuple[int, int]] = []
-    engine = Engine.load(tiny_bundle_folder, folder, "cpu", lambda *step: steps.append(step))
-    assert len(engine.index) == 3
-    assert len(engine.notes) == 1 and "broken.png" in engine.notes[0]
-    assert steps[-1] == (2, 2)
-
-
-def test_unknown_collections_are_refused(tiny_bundle_folder: Path, tmp_path: Path) -> None:
-    for name in ("unheard-of", tmp_path / "nowhere"):
-        with pytest.raises(UserError, match="no collection or folder"):
-            Engine.load(tiny_bundle_folder, name, "cpu")
-    with pytest.raises(UserError, match="no images"):
-        Engine.load(tiny_bundle_folder, tmp_path, "cpu")
-
-
-@pytest.fixture
-def saved(tiny_engine: Engine, tiny_pictures: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """A saved index of a folder of images, and that folder, which may be changed."""
-    pictures = Path(shutil.copytree(tiny_pictures, tmp_path / "shapes"))
-    tiny_engine.index.save(tmp_path / "index", tiny_engine.bundle.fingerprint, str(pictures))
-    return tmp_path / "index", pictures
-
-
-def test_a_saved_index(
-    saved: tuple[Path, Path], tiny_engine: Engine, tiny_bundle_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def never(*_: object, **__: object) -> None:
-        raise AssertionError("an index need not be encoded")
-
-    monkeypatch.setattr(Engine, "code", never)
-    engine = Engine.load(tiny_bundle_folder, saved[0], "cpu")
-    assert engine.notes == ()
-    queries = list(QUERIES.values())
-    for options in (OPTIONS["default"], OPTIONS["not re-ranked"]):
-        results = zip(engine.search(queries, options), tiny_engine.search(queries, options), strict=True)
-        for result, before in results:
-            assert_same_hits(
-                result.hits,
-                [(hit.candidate.id, hit.semantic_id, hit.score, hit.log_prob) for hit in before.hits],
-            )
-    assert engine.candidate("shapes/red-circle.png:image").image == saved[1] / "red-circle.png"
-
-
-def test_an_index_whose_pictures_changed(saved: tuple[Path, Path], tiny_bundle_folder: Path) -> None:
-    index, pictures = saved
-    for name in ("red-circle.png", "red-circle.txt"):
-        (pictures / name).unlink()
-    make_tiny_pictures(pictures, ["navy circle"])
-    engine = Engine.load(tiny_bundle_folder, index, "cpu")
-    assert len(engine.index) == 87
-    ids = {candidate.id for candidate in engine.candidates}
-    assert not ids & {"shapes/red-circle.png:image", "shapes/navy-circle.png:image"}
-    assert len(engine.notes) == 1
-    assert engine.notes[0].startswith("3 candidates are not in the index yet")
-    assert f"genius index {pictures} --out" in engine.notes[0]  # a command that works as it stands
-    hits = engine.search([Query(text="red circle")], ALL_BEAMS)[0].hits
-    assert len(hits) == 87
-
-
-def test_an_index_of_nothing_that_is_there(saved: tuple[Path, Path], tiny_bundle_folder: Path) -> None:
-    index, pictures = saved
-    shutil.rmtree(pictures)
-    with pytest.raises(UserError, match="no collection or folder"):
-        Engine.load(tiny_bundle_folder, index, "cpu")
-    make_tiny_pictures(pictures, ["navy circle"])
-    with pytest.raises(UserError, match="Build it again"):
-        Engine.load(tiny_bundle_folder, index, "cpu")
-
-
-def test_an_index_of_another_model(saved: tuple[Path, Path], tmp_path: Path) -> None:
-    other = make_tiny_bundle(tmp_path / "other", seed=1)
-    with pytest.raises(UserError, match="built with another model"):
-        Engine.load(other, saved[0], "cpu")
-
-
-def test_shipped_collections_come_with_an_index(
-    saved: tuple[Path, Path], tiny_bundle_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The index in assets/ serves a collection, unless it belongs to another model."""
-    index, pictures = saved
-    opened = engine_module.open_collection(pictures)
-    monkeypatch.setattr(engine_module, "open_collection", lambda name: replace(opened, name="openmoji"))
-    monkeypatch.setattr(engine_module, "SHIPPED_INDEX", index)
-    coded: list[int] = []
-    code = Engine.code
-
-    def counted(self: Engine, candidates: list[Candidate], *rest: object) -> object:
-        coded.append(len(candidates))
-        return code(self, candidates, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Engine, "code", counted)
-    assert len(Engine.load(tiny_bundle_folder, "openmoji", "cpu").index) == 90
-    assert coded == []
-    monkeypatch.setattr(engine_module, "SHIPPED_INDEX", index.parent / "nothing")
-    assert len(Engine.load(tiny_bundle_folder, "openmoji", "cpu").index) == 90
-    assert coded == [90]
 
 
 def test_the_tiny_engine_is_made_as_the_tests_assume(tiny_engine: Engine) -> None:

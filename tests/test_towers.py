@@ -36,7 +36,15 @@ from genius.training import loop as loop_module
 from genius.training.bank import Bank, against_bank, alike, kept, within_batch
 from genius.training.corpus import Item, Kind
 from genius.training.encoder import PREPROCESS, train_encoder
-from genius.training.image_tower import ImageNet, ImageTrainer, ImageTraining, class_prototypes, text_of
+from genius.training.image_tower import (
+    ImageNet,
+    ImageTrainer,
+    ImageTraining,
+    class_prototypes,
+    depthwise_in_single,
+    text_of,
+    train_image_tower,
+)
 from genius.training.log import TrainingLog
 from genius.training.pairs import Sampler, project, tasks_of
 from genius.training.projections import ProjectionTrainer, ProjectionTraining
@@ -197,7 +205,7 @@ def test_pictures_start_apart_from_texts_and_as_long() -> None:
 def test_only_the_stages_need_the_weights_to_start_from(room: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in EXTRAS:
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, f"genius.training.{room}")
+    monkeypatch.delitem(sys.modules, f"genius.training.{room}", raising=False)
     importlib.import_module(f"genius.training.{room}")
 
 
@@ -289,6 +297,42 @@ def test_a_finished_stage_one_is_not_run_again(
     again = train_encoder(items, {}, views, data.image_weights, data.text_folder, out, *SHORT)
     for name, value in encoder.clip.state_dict().items():
         assert torch.equal(again.clip.state_dict()[name], value), name
+
+
+@needs_weights
+def test_the_image_tower_is_a_mix_of_what_it_was_and_what_it_learned(
+    stages: ModuleType, stage_one: tuple
+) -> None:
+    items, views, out, encoder = stage_one
+    data = stages.TrainingData(out.parent)
+    towers = []
+    for tuned in (0.0, 0.6, 1.0):  # the finished run is mixed anew
+        clip, *_ = stages.start_model(data.image_weights, data.text_folder)
+        bank = Bank(items, encoder, out / "anchor.npy")
+        train_image_tower(clip, views, bank, NOTHING, replace(SHORT[0], tuned=tuned), out / "image_tower")
+        towers.append(dict(clip.visual.trunk.named_parameters()))
+    start, _, _ = stages.start_model(data.image_weights, data.text_folder)
+    moved = 0
+    for name, value in start.visual.trunk.named_parameters():
+        none, mixed, whole = (tower[name] for tower in towers)
+        torch.testing.assert_close(none, value)
+        torch.testing.assert_close(mixed, 0.4 * none + 0.6 * whole)
+        moved += not torch.allclose(whole, value)
+    assert moved > 10
+
+
+def test_depthwise_layers_stay_in_single_precision_for_a_while() -> None:
+    torch.manual_seed(0)
+    tower = nn.Sequential(nn.Conv2d(4, 8, 1), nn.Conv2d(8, 8, 3, groups=8))
+    pixels = torch.randn(2, 4, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        with depthwise_in_single(tower):
+            pointwise = tower[0](pixels)
+            assert (pointwise.dtype, tower(pixels).dtype) == (torch.bfloat16, torch.float32)
+            exact = F.conv2d(pointwise.float(), tower[1].weight, tower[1].bias, groups=8)
+            torch.testing.assert_close(tower(pixels), exact.float(), atol=2e-2, rtol=0)
+        assert tower(pixels).dtype == torch.bfloat16
+    assert not any("forward" in vars(layer) for layer in tower)
 
 
 @needs_weights

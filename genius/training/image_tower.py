@@ -31,7 +31,11 @@ from genius.training.views import FEATURES, FROZEN_BLOCKS, SPREAD, Views, upper_
 
 @dataclass(frozen=True)
 class ImageTraining:
-    """Settings of the first half of stage 1; `keep` weighs the photographs' class probabilities."""
+    """Settings of the first half of stage 1.
+
+    `keep` weighs the photographs' class probabilities. `tuned` is the share of the tuned weights in the
+    tower's, the rest being ImageNet's: it still knows what it was not tuned on (Wortsman et al., CVPR 2022).
+    """
 
     epochs: float = 4
     batch: int = 128
@@ -39,6 +43,7 @@ class ImageTraining:
     head_rate: float = 2e-3
     weight_decay: float = 0.05
     keep: float = 0.5
+    tuned: float = 0.6
     seed: int = 0
 
 
@@ -172,6 +177,7 @@ def train_image_tower(
     for parameter in upper:
         parameter.requires_grad_(True)
     trunk.to(memory_format=torch.channels_last)
+    before = [parameter.detach().clone() for parameter in upper]
     clip.eval()  # batch statistics stay ImageNet's; the batches here are too mixed to re-estimate them
     clip.visual.head.train()
 
@@ -182,6 +188,9 @@ def train_image_tower(
 
     with depthwise_in_single(trunk):
         run("image tower", learning, optimizer, steps, out, settings.seed, losses_of)
+    with torch.no_grad():
+        for parameter, start in zip(upper, before, strict=True):
+            parameter.lerp_(start, 1 - settings.tuned)
     clip.eval()
 
 

@@ -39,7 +39,7 @@ GAP = 0.5  # how far pictures start from texts, in lengths of a text; the instru
 class TextTraining:
     """Settings of the second half of stage 1; `keep` weighs the anchor of plain texts."""
 
-    epochs: float = 9
+    epochs: float = 5
     batch: int = 128
     text_rate: float = 8e-5
     head_rate: float = 3e-4
