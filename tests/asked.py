@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 from tiny import draw
 
 from genius.schema import Hit, Query, SearchOptions
