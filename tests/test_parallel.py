@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -15,7 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_stages import DECODER, FUSION, QUANTIZER, synthetic_pairs, things_to_write
 from torch import nn
+from torch.distributed.run import parse_args
 
+from genius import cli
 from genius.schema import UserError
 from genius.training import decoder as decoder_module
 from genius.training import parallel
@@ -78,6 +81,15 @@ def test_two_processes_train_what_one_does(tmp_path: Path, monkeypatch: pytest.M
     logs = [(tmp_path / folder / "quantizer" / "log.jsonl").read_text() for folder in ("one", "two")]
     assert [len(log.splitlines()) for log in logs] == [2, 2]  # the second process writes nothing
     assert (tmp_path / "two" / "decoder" / "state.pt").is_file()
+
+
+def test_torchrun_understands_the_readmes_command() -> None:
+    """Its own options begin like ours: without the two dashes it would take `--run` for one of them."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    [line] = [line for line in readme.splitlines() if line.startswith("torchrun ")]
+    args = parse_args(shlex.split(line)[1:])
+    assert (args.nproc_per_node, args.module, args.training_script) == ("2", True, "genius")
+    assert cli.build_parser().parse_args(args.training_script_args).stage == "decoder"
 
 
 def test_one_process_keeps_everything() -> None:
