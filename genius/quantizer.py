@@ -58,9 +58,14 @@ class Quantizer(nn.Module):
         return torch.stack([self.codebook(level)[codes[:, level]] for level in range(codes.shape[1])]).sum(0)
 
 
+CELLS = 1 << 26  # how many distances are held at a time
+
+
 def nearest(x: Tensor, book: Tensor) -> Tensor:
     """Index [B] of the row of book [K, d] nearest to each x [B, d]; ties go to the lower index."""
-    return (book.square().sum(-1) - 2 * x @ book.T).argmin(-1)
+    square = book.square().sum(-1)
+    parts = x.split(max(1, CELLS // len(book)))
+    return torch.cat([(square - 2 * part @ book.T).argmin(-1) for part in parts])
 
 
 def kmeans(x: Tensor, size: int, *, rounds: int = 12, seed: int = 0) -> Tensor:
@@ -71,7 +76,7 @@ def kmeans(x: Tensor, size: int, *, rounds: int = 12, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randperm(len(x), generator=generator)
     rows = rows.repeat(-(-size // len(x)))[:size]
-    return lloyd(x, x[rows] + 1e-4 * torch.randn(size, x.shape[1], generator=generator), rounds)
+    return lloyd(x, x[rows] + 1e-4 * torch.randn(size, x.shape[1], generator=generator).to(x), rounds)
 
 
 def lloyd(x: Tensor, book: Tensor, rounds: int) -> Tensor:
@@ -87,7 +92,8 @@ def lloyd(x: Tensor, book: Tensor, rounds: int) -> Tensor:
         unused = (counts == 0).nonzero().squeeze(1)
         busiest = counts.topk(len(unused)).indices
         busiest = busiest[counts[busiest] > 1]
-        member = torch.zeros_like(counts).scatter_(0, code, torch.arange(len(x)))  # any vector of each cell
+        each = torch.arange(len(x), device=x.device)
+        member = torch.zeros_like(counts).scatter_(0, code, each)  # any vector of each cell
         book[unused[: len(busiest)]] = x[member[busiest]]
     return book
 
@@ -101,15 +107,19 @@ class MovingCodebooks:
 
     def __init__(self, quantizer: Quantizer, decay: float = 0.99, dead: float = 0.1) -> None:
         self.quantizer, self.decay, self.dead = quantizer, decay, dead
-        self._use = [torch.ones(size) for size in quantizer.config.levels]
         self._sum = [quantizer.codebook(level).clone() for level in range(len(quantizer.config.levels))]
+        self._use = [book.new_ones(len(book)) for book in self._sum]
 
     def initialise(self, z: Tensor, modality: Tensor, *, seed: int = 0) -> None:
-        """Level 1 from the mean of each modality [B] of z [B, d], later levels by k-means on residuals."""
+        """Level 1 from the mean of each modality [B] of z [B, d], later levels by k-means on residuals.
+
+        A modality that nothing has stays at zero, farther from unit vectors than a mean of them.
+        """
         residual = z
         for level, size in enumerate(self.quantizer.config.levels):
             if level == 0:
-                book = torch.stack([z[modality == code].mean(0) for code in range(size)])
+                groups = [z[modality == code] for code in range(size)]
+                book = torch.stack([x.mean(0) if len(x) else torch.zeros_like(z[0]) for x in groups])
                 code = modality
             else:
                 book = kmeans(residual, size, seed=seed + level)
@@ -133,7 +143,7 @@ class MovingCodebooks:
         for level, size in enumerate(self.quantizer.config.levels):
             code, residual = quantized.codes[:, level], quantized.residuals[level]
             use = torch.bincount(code, minlength=size).float()
-            total = torch.zeros(size, residual.shape[1]).index_add_(0, code, residual)
+            total = residual.new_zeros(size, residual.shape[1]).index_add_(0, code, residual)
             self._use[level].mul_(self.decay).add_(use, alpha=1 - self.decay)
             self._sum[level].mul_(self.decay).add_(total, alpha=1 - self.decay)
             if level > 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from tiny import make_tiny_pictures
 from genius import cli, engine, training
 from genius.explain import maps
 from genius.explain.explanation import folder_of, read_names
+from genius.training.presets import PAPER
 from genius.training.shape import Shape
 
 Run = Callable[..., int]
@@ -152,7 +154,7 @@ class Stages(SimpleNamespace):
     """`genius.training.stages`, noting what is run."""
 
     def __init__(self) -> None:
-        super().__init__(ran=[], TrainingData=lambda *folders, seed, shape: (*folders, seed, shape))
+        super().__init__(ran=[], TrainingData=lambda *folders, seed, shape, encoder: (*folders, seed, shape))
 
     def keep_freed_memory(self) -> None: ...
 
@@ -216,6 +218,18 @@ def test_one_setting_can_be_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert all(data[-1] == Shape(codes=64) for _, data, _ in stages.ran)
 
 
+def test_a_preset_is_settings_and_shape_and_can_be_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = Stages()
+    monkeypatch.setattr(cli.train, "_training", lambda: stages)
+    changed = ["--set", "shape.codes=64", "--set", "decoder.epochs=0.5"]
+    assert cli.main(["train", "decoder", "--run", str(tmp_path), "--preset", "paper", *changed]) == 0
+    [(_, data, settings)] = stages.ran
+    assert data[-1] == replace(PAPER.shape, codes=64)
+    assert settings == replace(PAPER.decoder, epochs=0.5)
+
+
 def test_the_model_can_be_put_together_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages = Stages()
     monkeypatch.setattr(cli.train, "_training", lambda: stages)
@@ -234,7 +248,7 @@ def test_the_model_can_be_put_together_alone(tmp_path: Path, monkeypatch: pytest
         ("decoder.batch=1.5", "decoder.batch needs a whole number"),
         ("shape.width=100", "a multiple of 64"),
         ("shape.codes=1", "at least two codes"),
-        ("shape.epochs=1", "no setting 'epochs'. It has codes, levels, width, layers"),
+        ("shape.epochs=1", "no setting 'epochs'. It has codes, levels, projection"),
         ("decoder.batch", "decoder.batch needs a whole number, not ''"),
     ],
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import make_tiny_encoder
+from tiny import DIM, make_tiny_encoder
 from torch import Tensor, nn
 
 from genius.decoder import DecoderConfig
@@ -19,7 +19,6 @@ from genius.schema import UserError
 from genius.training import loop as loop_module
 from genius.training import stages
 from genius.training.decoder import DecoderPairs, DecoderTraining, mix, train_decoder
-from genius.training.encoder import DIM
 from genius.training.log import TrainingLog, cosine_schedule
 from genius.training.loop import adamw, run
 from genius.training.pairs import Pairs
@@ -261,13 +260,15 @@ def test_a_model_of_another_shape(tmp_path: Path) -> None:
     """From borrowed pairs to a bundle; each stage says what it lacks."""
     data = stages.TrainingData(tmp_path, shape=Shape(codes=8, levels=2, width=64, layers=1))
     synthetic_pairs(things=10, dim=DIM).save(tmp_path / "pairs.safetensors")
+    with pytest.raises(UserError, match="There is no encoder in"):
+        stages.run_bundle(data, tmp_path / "bundle")
+    make_tiny_encoder(tmp_path / "encoder" / "encoder")
     with pytest.raises(UserError, match="Train the quantizer first"):
         stages.run_decoder(data, DecoderTraining())
     stages.run_quantizer(data, QuantizerTraining(epochs=2, batch=90))
     with pytest.raises(UserError, match="Train the decoder first"):
         stages.run_bundle(data, tmp_path / "bundle")
     stages.run_decoder(data, DecoderTraining(epochs=1, batch=180))
-    make_tiny_encoder(tmp_path / "encoder" / "encoder")
     stages.run_bundle(data, tmp_path / "bundle")
     config = json.loads((tmp_path / "bundle" / "config.json").read_text())
     assert config["quantizer"]["levels"] == config["decoder"]["levels"] == [3, 8, 8]

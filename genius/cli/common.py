@@ -24,6 +24,29 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", type=Path, default=BUNDLE, metavar="FOLDER", help=f"the model ({BUNDLE})")
 
 
+def add_mbeir(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """M-BEIR's files: `--queries`, `--pool`, `--instructions`, `--images-root`, `--skip-bad`."""
+    parser.add_argument("--queries", type=Path, nargs="+", required=required, metavar="FILE", help="*.jsonl")
+    parser.add_argument(
+        "--pool", type=Path, nargs="+", required=required, metavar="FILE", help="*.jsonl, searched together"
+    )
+    parser.add_argument(
+        "--instructions", type=Path, required=required, metavar="FILE", help="a table: query_instructions.tsv"
+    )
+    parser.add_argument(
+        "--images-root", type=Path, required=required, metavar="DIR", help="where the pictures' paths start"
+    )
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave out bad lines instead of refusing them"
+    )
+
+
+def check_images_root(root: Path) -> None:
+    """It must be there."""
+    if not root.is_dir():
+        raise UserError(f"There is no folder {root}. Check --images-root.")
+
+
 def print_notes(notes: Sequence[str]) -> None:
     """Notes of a collection, on stderr."""
     for note in notes:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from genius.cli.common import BUNDLE, print_notes, progress_bar
+from genius.cli.common import BUNDLE, add_mbeir, check_images_root, print_notes, progress_bar
 from genius.schema import UserError
 
 
@@ -19,16 +19,7 @@ def add(commands: Any) -> None:
         help="measure recall on M-BEIR's files, task by task",
         description="Goes on where it stopped when the same command is given again.",
     )
-    parser.add_argument("--queries", type=Path, nargs="+", required=True, metavar="FILE", help="*.jsonl")
-    parser.add_argument(
-        "--pool", type=Path, nargs="+", required=True, metavar="FILE", help="*.jsonl, searched together"
-    )
-    parser.add_argument(
-        "--instructions", type=Path, required=True, metavar="FILE", help="a table: query_instructions.tsv"
-    )
-    parser.add_argument(
-        "--images-root", type=Path, required=True, metavar="DIR", help="where the pictures' paths start"
-    )
+    add_mbeir(parser, required=True)
     parser.add_argument(
         "--bundle", type=Path, nargs="+", default=[BUNDLE], metavar="FOLDER", help=f"models ({BUNDLE})"
     )
@@ -36,9 +27,6 @@ def add(commands: Any) -> None:
         "--beams", default="50", metavar="N,…", help="beam widths: 1,5,10,30,50 (50); tables show the widest"
     )
     parser.add_argument("--no-rerank", dest="rerank", action="store_false", help="leave re-ranking out")
-    parser.add_argument(
-        "--skip-bad", action="store_true", help="leave out bad lines instead of refusing them"
-    )
     parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where all figures go")
     parser.set_defaults(handle=evaluate)
 
@@ -48,8 +36,7 @@ def evaluate(args: argparse.Namespace) -> None:
     widths = beam_widths(args.beams)
     if not args.json.absolute().parent.is_dir():
         raise UserError(f"{args.json.parent} is no folder; create it first.")
-    if not args.images_root.is_dir():
-        raise UserError(f"There is no folder {args.images_root}. Check --images-root.")
+    check_images_root(args.images_root)
     from genius.evaluation.pool import read_pool
     from genius.evaluation.problems import Problems
     from genius.evaluation.queries import read_instructions, read_queries

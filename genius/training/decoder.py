@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genius.decoder import Decoder, DecoderConfig
+from genius.training import parallel
 from genius.training.loop import adamw, mixed_precision, run
 
 
@@ -44,9 +45,9 @@ class DecoderPairs:
 def train_decoder(
     pairs: DecoderPairs, config: DecoderConfig, settings: DecoderTraining, out: Path
 ) -> Decoder:
-    """Run stage 3, resuming from `out` after an interruption."""
+    """Run stage 3, resuming from `out` after an interruption; on the GPU where there is one."""
     torch.manual_seed(settings.seed)
-    decoder = Decoder(config)
+    decoder = Decoder(config).to(parallel.device())
     optimizer = adamw([(list(decoder.parameters()), settings.rate)], settings.weight_decay)
     per_epoch = max(1, len(pairs.target) // settings.batch)
     decoder.train()
@@ -56,7 +57,7 @@ def train_decoder(
         return _losses(decoder, pairs, order[step % per_epoch * settings.batch :][: settings.batch], settings)
 
     run("decoder", decoder, optimizer, int(settings.epochs * per_epoch), out, settings.seed, losses_of)
-    return decoder.eval()
+    return decoder.cpu().eval()
 
 
 @cache
@@ -74,11 +75,15 @@ def mix(query: Tensor, target: Tensor, alpha: float) -> Tensor:
 def _losses(
     decoder: Decoder, pairs: DecoderPairs, rows: Tensor, settings: DecoderTraining
 ) -> dict[str, Tensor]:
+    """This process's part of the losses of a batch."""
     target = pairs.target[rows]
-    query, wanted, codes = pairs.query[rows], pairs.vectors[target], pairs.codes[target]
-    mixed = torch.rand(len(rows), 1) < settings.mixed
-    z = torch.where(mixed, mix(query, wanted, settings.alpha), query)
-    with mixed_precision():
+    query, wanted = pairs.query[rows], pairs.vectors[target]
+    mixed = torch.rand(len(rows), 1) < settings.mixed  # for the whole batch, so that all processes agree
+    own = parallel.share(len(rows))
+    z = torch.where(mixed, mix(query, wanted, settings.alpha), query)[own].to(decoder.device)
+    codes = pairs.codes[target[own]].to(decoder.device)
+    parallel.own_chance()
+    with mixed_precision(decoder.device):
         logits = decoder(z, codes)
     losses = [
         F.cross_entropy(
@@ -88,4 +93,5 @@ def _losses(
     ]
     correct = [(logits[level].argmax(-1) == codes[:, level]).float().mean() for level in (0, 1, 2)]
     names = {f"right_{level + 1}": value for level, value in enumerate(correct)}
-    return {"loss": torch.stack(losses).mean(), **names}
+    part = len(z) / len(rows)
+    return {name: value * part for name, value in {"loss": torch.stack(losses).mean(), **names}.items()}

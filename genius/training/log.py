@@ -8,9 +8,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from genius.training import parallel
+
 
 class TrainingLog:
-    """Appends means of the last `every` steps to a JSON-lines file, so a resumed run continues it."""
+    """Appends means of the last `every` steps to a JSON-lines file, so a resumed run continues it.
+
+    Of several processes, the first one writes.
+    """
 
     def __init__(self, path: Path, every: int = 20) -> None:
         self.path, self.every = path, every
@@ -31,6 +36,8 @@ class TrainingLog:
 
     def write(self, row: Mapping[str, object]) -> None:
         """Append one line."""
+        if not parallel.is_first():
+            return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 

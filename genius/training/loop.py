@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from genius.training import parallel
 from genius.training.log import TrainingLog, cosine_schedule
 
 SAVE_EVERY = 100
+CPU = torch.device("cpu")
 
 
-def mixed_precision() -> torch.autocast:
-    """bfloat16 where the processor multiplies it; elsewhere that would be some hundred times slower."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported())
+def mixed_precision(device: torch.device = CPU) -> torch.autocast:
+    """bfloat16 where the device multiplies it; elsewhere that would be some hundred times slower."""
+    on_gpu = device.type == "cuda"
+    able = torch.cuda.is_bf16_supported() if on_gpu else torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=able)
 
 
 def adamw(groups: list[tuple[list[nn.Parameter], float]], weight_decay: float) -> torch.optim.AdamW:
@@ -39,32 +44,37 @@ def run(
 ) -> None:
     """Train `model` for `steps` steps, going on from `folder` after an interruption.
 
-    `losses_of(step)` gives the losses of one batch; "loss" is the one that is minimised. Before each step
-    torch is seeded anew, so that a resumed run is the run that was not interrupted.
+    `losses_of(step)` gives the losses of one batch; "loss" is the one that is minimised. Of several
+    processes, each gives its part of them: the parts add up. Before each step torch is seeded anew, so
+    that a resumed run is the run that was not interrupted.
     """
     log = TrainingLog(folder / "log.jsonl")
     state_file = folder / "state.pt"
     first = 0
     if state_file.is_file():
-        state = torch.load(state_file, weights_only=True)
+        state = torch.load(state_file, map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
-    for step in tqdm(range(first, steps), desc=name, initial=first, total=steps):
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    shown = parallel.is_first()
+    for step in tqdm(range(first, steps), desc=name, initial=first, total=steps, disable=not shown):
         torch.manual_seed(1_000_003 * seed + step)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * cosine_schedule(step, steps)
         losses = losses_of(step)
-        if not losses["loss"].isfinite():
+        values = parallel.total(losses)
+        if not isfinite(values["loss"]):
             raise RuntimeError(
-                f"The loss of the {name} is {losses['loss']} at step {step}; nothing was saved."
+                f"The loss of the {name} is {values['loss']} at step {step}; nothing was saved."
             )
         optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
-        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
+        parallel.add_up(parameters)
+        nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        log.add(step, {name: float(value.detach()) for name, value in losses.items()})
-        if step % SAVE_EVERY == SAVE_EVERY - 1 or step + 1 == steps:
+        log.add(step, values)
+        if parallel.is_first() and (step % SAVE_EVERY == SAVE_EVERY - 1 or step + 1 == steps):
             unfinished = folder / "state.tmp"
             torch.save(
                 {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ _TEXT_TO_TEXT = tuple(task for task in TASKS if task.query is task.target is Mod
 
 UNINSTRUCTED = 0.12  # share of queries that do not say what they want
 FAMILY = 24  # items of like names, more or less
+FAMILIES = 4096  # at most, for the sake of time
 BUNCH = 32  # rows of a family that come together
 
 # For each item, the pictures that become it by a change, and the words for the change.
@@ -137,7 +138,7 @@ def draw(
 def families(names: Tensor, *, seed: int) -> Tensor:
     """The family [n] of each item, a cluster of the features [n, d] of names: what is easily confused."""
     x = F.normalize(names.float(), dim=-1)
-    return nearest(x, kmeans(x, max(1, len(x) // FAMILY), seed=seed))
+    return nearest(x, kmeans(x, min(max(1, len(x) // FAMILY), FAMILIES), seed=seed))
 
 
 def bunched(family: Tensor, generator: torch.Generator) -> Tensor:
@@ -171,9 +172,17 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.target)
 
-    def save(self, path: Path) -> None:
-        """Write all tensors."""
-        save_file({name: value.contiguous() for name, value in vars(self).items()}, path)
+    @property
+    def dim(self) -> int:
+        """Width of the encoder's features."""
+        return self.pool_image.shape[1]
+
+    def save(self, path: Path, made_of: Mapping[str, str] | None = None) -> None:
+        """Write all tensors, and a word on what they were made of."""
+        unfinished = path.with_suffix(".tmp")
+        tensors = {name: value.contiguous() for name, value in vars(self).items()}
+        save_file(tensors, unfinished, None if made_of is None else dict(made_of))
+        unfinished.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Pairs:

@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from genius.encoder import batches
 from genius.fusion import Fusion, FusionConfig
 from genius.quantizer import MovingCodebooks, Quantizer, QuantizerConfig
+from genius.training import parallel
 from genius.training.log import TrainingLog, cosine_schedule
 from genius.training.pairs import Pairs, bunched
 
@@ -43,9 +45,14 @@ def train_quantizer(
     settings: QuantizerTraining,
     log: TrainingLog,
 ) -> tuple[Fusion, Quantizer]:
-    """Learn h and the codebooks from pairs."""
+    """Learn h and the codebooks from pairs; on the GPU where there is one.
+
+    Every process fuses its share of a batch; the first one moves the codebooks, which the others receive.
+    """
     torch.manual_seed(settings.seed)
-    fusion, quantizer = Fusion(fusion_config), Quantizer(config)
+    device = parallel.device()
+    fusion, quantizer = Fusion(fusion_config).to(device), Quantizer(config).to(device)
+    parallel.own_chance()
     codebooks = MovingCodebooks(quantizer, decay=settings.decay)
     optimizer = torch.optim.AdamW(fusion.parameters(), lr=settings.rate, weight_decay=settings.weight_decay)
     per_epoch = max(1, len(pairs) // settings.batch)
@@ -53,28 +60,35 @@ def train_quantizer(
     warm = min(per_epoch, steps // 2)  # the codebooks start once the fusion has settled
     generator = torch.Generator().manual_seed(settings.seed)
     order = torch.empty(0, dtype=torch.long)
-    for step in tqdm(range(steps), desc="quantizer"):
+    for step in tqdm(range(steps), desc="quantizer", disable=not parallel.is_first()):
         if step % per_epoch == 0:
             order = bunched(pairs.family, generator)
         rows = order[step % per_epoch * settings.batch :][: settings.batch]
         optimizer.param_groups[0]["lr"] = settings.rate * cosine_schedule(step, steps)
-        target = pairs.target[rows]
-        query = fusion(pairs.query_image[rows].float(), pairs.query_text[rows].float())
-        candidate = fusion(pairs.pool_image[target].float(), pairs.pool_text[target].float())
+        own = rows[parallel.share(len(rows))]
+        query = _fuse(fusion, pairs.query_image[own], pairs.query_text[own])
+        candidate = _fuse(fusion, pairs.pool_image[pairs.target[own]], pairs.pool_text[pairs.target[own]])
+        query, candidate = parallel.whole(query, len(rows)), parallel.whole(candidate, len(rows))
         if step == warm:
             _initialise(codebooks, fusion, pairs, settings)
-        losses = _losses(
-            query, candidate, target, pairs.modality[target], quantizer if step >= warm else None, settings
-        )
+        target = pairs.target[rows]
+        modality = pairs.modality[target].to(device)
+        books = quantizer if step >= warm else None
+        losses = _losses(query, candidate, target.to(device), modality, books, settings)
         optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
+        parallel.add_up(fusion.parameters())
         optimizer.step()
         if step >= warm:
-            with torch.no_grad():
-                codebooks.update(quantizer(candidate.detach()))
+            if parallel.is_first():
+                with torch.no_grad():
+                    codebooks.update(quantizer(candidate.detach()))
+            parallel.from_first(quantizer.buffers())
         log.add(step, {name: float(value.detach()) for name, value in losses.items()})
-    codebooks.settle(fuse_pool(fusion, pairs.pool_image, pairs.pool_text).clone())
-    return fusion, quantizer.eval()
+    if parallel.is_first():
+        codebooks.settle(fuse_pool(fusion, pairs.pool_image, pairs.pool_text).clone().to(device))
+    parallel.from_first(quantizer.buffers())
+    return fusion.cpu().eval(), quantizer.cpu().eval()
 
 
 def _losses(
@@ -88,7 +102,7 @@ def _losses(
     logits = query @ candidate.T / settings.temperature
     twins = (target[:, None] == target).fill_diagonal_(False)
     logits = logits.masked_fill(twins, -torch.inf)
-    labels = torch.arange(len(query))
+    labels = torch.arange(len(query), device=query.device)
     contrast = (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
     losses = {"contrast": contrast}
     total = settings.contrast * contrast
@@ -116,18 +130,25 @@ def _losses(
 
 @torch.inference_mode()
 def fuse_pool(fusion: Fusion, image: Tensor, text: Tensor, batch: int = 8192) -> Tensor:
-    """z [c, d] of features [c, d], in batches."""
+    """z [c, d] of features [c, d], in batches, in main memory."""
     fusion.eval()
-    parts = [
-        fusion(image[n : n + batch].float(), text[n : n + batch].float()) for n in range(0, len(image), batch)
-    ]
+    parts = [_fuse(fusion, image[part], text[part]).cpu() for part in batches(len(image), batch)]
     return torch.cat(parts)
+
+
+def _fuse(fusion: Fusion, image: Tensor, text: Tensor) -> Tensor:
+    """z [B, d], where the fusion is, of features [B, d] in main memory and half precision."""
+    where = fusion.output.weight.device
+    return fusion(image.to(where).float(), text.to(where).float())
 
 
 def _initialise(
     codebooks: MovingCodebooks, fusion: Fusion, pairs: Pairs, settings: QuantizerTraining
 ) -> None:
-    sample = torch.randperm(len(pairs.modality))[:30_000]
-    z = fuse_pool(fusion, pairs.pool_image[sample], pairs.pool_text[sample]).clone()
-    codebooks.initialise(z, pairs.modality[sample], seed=settings.seed)
-    fusion.train()
+    if parallel.is_first():
+        sample = torch.randperm(len(pairs.modality))[:30_000]
+        z = fuse_pool(fusion, pairs.pool_image[sample], pairs.pool_text[sample]).clone()
+        where = parallel.device()
+        codebooks.initialise(z.to(where), pairs.modality[sample].to(where), seed=settings.seed)
+        fusion.train()
+    parallel.from_first(codebooks.quantizer.buffers())

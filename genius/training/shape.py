@@ -14,27 +14,32 @@ HEAD = 64
 
 @dataclass(frozen=True)
 class Shape:
-    """`codes` K of each of `levels` levels after the modality; the decoder's `width`, `layers`, `dropout`.
+    """`codes` K of each of `levels` levels after the modality; the fusion's `projection` and `hidden`; the
+    decoder's `width`, `layers`, `prefixes` and `dropout`.
 
     No dropout: it is too short a training to learn anything by heart.
     """
 
     codes: int = 256
     levels: int = 8
+    projection: int = 512
+    hidden: int = 1024
     width: int = 256
     layers: int = 4
+    prefixes: int = 16
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.codes - 1, self.levels, self.layers) < 1 or self.width < HEAD or self.width % HEAD:
+        sizes = (self.codes - 1, self.levels, self.projection, self.hidden, self.layers, self.prefixes)
+        if min(sizes) < 1 or self.width < HEAD or self.width % HEAD or not 0 <= self.dropout < 1:
             raise UserError(
-                f"No model has the shape {vars(self)}. Take at least two codes, a level and a layer, and a "
-                f"width that is a multiple of {HEAD}."
+                f"No model has the shape {vars(self)}. Take at least two codes and one of everything else, a "
+                f"width that is a multiple of {HEAD}, and a dropout under 1."
             )
 
     def fusion(self, dim: int) -> FusionConfig:
         """Of features of width `dim`."""
-        return FusionConfig(dim=dim, projection=512, hidden=1024)
+        return FusionConfig(dim=dim, projection=self.projection, hidden=self.hidden)
 
     def quantizer(self, dim: int) -> QuantizerConfig:
         """Of vectors of width `dim`."""
@@ -49,6 +54,6 @@ class Shape:
             layers=self.layers,
             heads=self.width // HEAD,
             feed_forward=4 * self.width,
-            prefixes=16,
+            prefixes=self.prefixes,
             dropout=self.dropout,
         )

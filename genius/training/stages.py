@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import nn
 
 from genius.checkpoint import save_parts
 from genius.decoder import Decoder
@@ -22,16 +22,11 @@ from genius.fusion import Fusion
 from genius.quantizer import Quantizer
 from genius.schema import UserError
 from genius.sources import openmoji
+from genius.training import parallel
 from genius.training.corpus import Item, Kind, load_corpus, only
 from genius.training.decoder import DecoderPairs, DecoderTraining, train_decoder
-from genius.training.encoder import (
-    DIM,
-    POOLED_FILE,
-    PREPROCESS,
-    TEXTS_FILE,
-    start_model,
-    train_encoder,
-)
+from genius.training.encoded import PAIRS_FILE, Corpus, check_encoder, width_of
+from genius.training.encoder import POOLED_FILE, PREPROCESS, TEXTS_FILE, start_model, train_encoder
 from genius.training.image_tower import ImageTraining
 from genius.training.log import TrainingLog
 from genius.training.pairs import Changes, Pairs, build_pairs, draw, project, project_texts
@@ -44,7 +39,10 @@ from genius.training.views import Views, build_views
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Where the data lie. `run` receives everything that training writes."""
+    """Where the data lie. `run` receives everything that training writes.
+
+    `encoder` is an open_clip folder of any kind; without one, it is the encoder that stage 1 trains.
+    """
 
     run: Path
     photos: Path | None = None
@@ -54,6 +52,12 @@ class TrainingData:
     views: int = 3
     seed: int = 0
     shape: Shape = field(default_factory=Shape)
+    encoder: Path | None = None
+
+    @property
+    def encoder_folder(self) -> Path:
+        """The encoder that later stages build on."""
+        return self.encoder or self.run / "encoder" / "encoder"
 
     @property
     def image_weights(self) -> Path:
@@ -102,12 +106,24 @@ def run_encoder(
     train_encoder(items, changes, views, data.image_weights, data.text_folder, out, image, text, projections)
 
 
-@torch.inference_mode()
+def corpus(data: TrainingData) -> Corpus:
+    """What an encoder that was not trained here encodes of our own data."""
+    items = only(load_corpus(data.photos, data.groceries, data.wordnet, data.keywords), train=True)
+    return Corpus(items, changes_of(items), data.seed)
+
+
 def run_pairs(data: TrainingData) -> Pairs:
-    """Query–target pairs, encoded with the trained encoder; computed once, kept in the run folder."""
-    path = data.run / "pairs.safetensors"
-    if path.is_file():
-        return Pairs.load(path)
+    """Query–target pairs, encoded; computed once, kept in the run folder."""
+    path = data.run / PAIRS_FILE
+    if parallel.is_first() and not path.is_file():
+        _stage_one_pairs(data).save(path)
+    parallel.wait()
+    return Pairs.load(path)
+
+
+@torch.inference_mode()
+def _stage_one_pairs(data: TrainingData) -> Pairs:
+    """Pairs of what stage 1 has computed of every picture and text."""
     pooled, texts = (data.run / "encoder" / name for name in (POOLED_FILE, TEXTS_FILE))
     for file in (pooled, texts):
         if not file.is_file():
@@ -115,12 +131,10 @@ def run_pairs(data: TrainingData) -> Pairs:
     items = load_corpus(data.photos, data.groceries, data.wordnet, data.keywords)
     shown = [item for item in only(items, train=True) if item.kind is not Kind.WORD]
     drawn = draw(shown, changes_of(items), seed=data.seed)
-    encoder = Encoder.load(data.run / "encoder" / "encoder")
+    encoder = Encoder.load(data.encoder_folder)
     image = project(torch.from_numpy(np.load(pooled, allow_pickle=False)), encoder)
     text = project_texts(torch.from_numpy(np.load(texts, allow_pickle=False)), encoder)
-    pairs = build_pairs(shown, drawn, image, text, seed=data.seed)
-    pairs.save(path)
-    return pairs
+    return build_pairs(shown, drawn, image, text, seed=data.seed)
 
 
 def run_quantizer(data: TrainingData, settings: QuantizerTraining) -> None:
@@ -128,45 +142,66 @@ def run_quantizer(data: TrainingData, settings: QuantizerTraining) -> None:
     pairs = run_pairs(data)
     out = data.run / "quantizer"
     log = TrainingLog(out / "log.jsonl")
-    fusion, quantizer = train_quantizer(
-        pairs, data.shape.fusion(DIM), data.shape.quantizer(DIM), settings, log
-    )
-    save_file(fusion.state_dict(), out / "fusion.safetensors")
-    save_file(quantizer.state_dict(), out / "quantizer.safetensors")
+    shape = data.shape
+    parts = train_quantizer(pairs, shape.fusion(pairs.dim), shape.quantizer(pairs.dim), settings, log)
+    for part, name in zip(parts, ("fusion", "quantizer"), strict=True):
+        _write(part, out / f"{name}.safetensors")
+    parallel.wait()
 
 
-def load_quantizer(data: TrainingData) -> tuple[Fusion, Quantizer]:
-    """What stage 2 wrote."""
-    fusion, quantizer = Fusion(data.shape.fusion(DIM)).eval(), Quantizer(data.shape.quantizer(DIM)).eval()
-    fusion.load_state_dict(_trained(data, "quantizer", "fusion.safetensors"))
-    quantizer.load_state_dict(_trained(data, "quantizer", "quantizer.safetensors"))
+def load_quantizer(data: TrainingData, dim: int) -> tuple[Fusion, Quantizer]:
+    """What stage 2 wrote, on features of width `dim`."""
+    fusion, quantizer = Fusion(data.shape.fusion(dim)), Quantizer(data.shape.quantizer(dim))
+    _read(fusion, data, "quantizer", "fusion.safetensors")
+    _read(quantizer, data, "quantizer", "quantizer.safetensors")
     return fusion, quantizer
 
 
 def run_decoder(data: TrainingData, settings: DecoderTraining) -> None:
     """Stage 3: writes `run/decoder`."""
     pairs = run_pairs(data)
-    fusion, quantizer = load_quantizer(data)
+    device = parallel.device()
+    fusion, quantizer = (part.to(device) for part in load_quantizer(data, pairs.dim))
     query = fuse_pool(fusion, pairs.query_image, pairs.query_text).clone()
     vectors = fuse_pool(fusion, pairs.pool_image, pairs.pool_text).clone()
-    codes = torch.cat([quantizer.encode(part) for part in vectors.split(8192)])
+    codes = torch.cat([quantizer.encode(part.to(device)).cpu() for part in vectors.split(8192)])
     learned = DecoderPairs(query, pairs.target, vectors, codes)
-    decoder = train_decoder(learned, data.shape.decoder(DIM), settings, data.run / "decoder")
-    save_file(decoder.state_dict(), data.run / "decoder" / "decoder.safetensors")
+    decoder = train_decoder(learned, data.shape.decoder(pairs.dim), settings, data.run / "decoder")
+    _write(decoder, data.run / "decoder" / "decoder.safetensors")
+    parallel.wait()
 
 
 def run_bundle(data: TrainingData, out: Path) -> None:
     """Put the three stages' results together as a bundle in `out`; a model card there is kept."""
-    fusion, quantizer = load_quantizer(data)
-    decoder = Decoder(data.shape.decoder(DIM)).eval()
-    decoder.load_state_dict(_trained(data, "decoder", "decoder.safetensors"))
-    shutil.copytree(data.run / "encoder" / "encoder", out / "encoder", dirs_exist_ok=True)
+    encoder = data.encoder_folder
+    if not encoder.is_dir():
+        raise UserError(f"There is no encoder in {encoder}. Train it first, or give yours with --encoder.")
+    if data.encoder is not None:
+        check_encoder(encoder, data.run)
+    dim = width_of(encoder)
+    fusion, quantizer = load_quantizer(data, dim)
+    decoder = Decoder(data.shape.decoder(dim))
+    _read(decoder, data, "decoder", "decoder.safetensors")
+    shutil.copytree(encoder, out / "encoder", dirs_exist_ok=True)
     save_parts(out, out.name, fusion, quantizer, decoder)
 
 
-def _trained(data: TrainingData, stage: str, name: str) -> dict[str, Tensor]:
-    """Weights that a stage wrote."""
+def _write(part: nn.Module, path: Path) -> None:
+    """Write the weights of a part, in the first process."""
+    if parallel.is_first():
+        save_file(part.state_dict(), path)
+
+
+def _read(part: nn.Module, data: TrainingData, stage: str, name: str) -> None:
+    """Give a part the weights that a stage wrote."""
     path = data.run / stage / name
     if not path.is_file():
         raise UserError(f"{path} is missing. Train the {stage} first: python -m genius train {stage}")
-    return load_file(path)
+    try:
+        part.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        raise UserError(
+            f"{path} is a model of another shape, or on an encoder of another width. Give --encoder, "
+            f"--preset and --set as the {stage} had them, or train it again."
+        ) from error
+    part.eval()
