@@ -97,7 +97,7 @@ def _collection_items(
             texts=tuple(dict.fromkeys((picture.text, *picture.aliases, *filter(None, more)))),
             noun=noun,
             weight=0.6 if picture.group == "skin tone" else 2.0 if name == "stamps" else 1.2,
-            rounds=3,
+            rounds=2,
         )
 
 

@@ -25,7 +25,7 @@ from genius.encoder import batches
 from genius.instructions import format_text
 from genius.training.bank import Bank, against_bank, alike, within_batch
 from genius.training.corpus import Item, Kind
-from genius.training.loop import adamw, mixed_precision, run
+from genius.training.loop import adamw, mix_weights, mixed_precision, run
 from genius.training.views import FEATURES, FROZEN_BLOCKS, SPREAD, Views, upper_tower
 
 
@@ -34,7 +34,7 @@ class ImageTraining:
     """Settings of the first half of stage 1.
 
     `keep` weighs the photographs' class probabilities. `tuned` is the share of the tuned weights in the
-    tower's, the rest being ImageNet's: it still knows what it was not tuned on (Wortsman et al., CVPR 2022).
+    tower's, the rest being ImageNet's (see `mix_weights`).
     """
 
     epochs: float = 4
@@ -43,7 +43,7 @@ class ImageTraining:
     head_rate: float = 2e-3
     weight_decay: float = 0.05
     keep: float = 0.5
-    tuned: float = 0.6
+    tuned: float = 0.85
     seed: int = 0
 
 
@@ -188,9 +188,7 @@ def train_image_tower(
 
     with depthwise_in_single(trunk):
         run("image tower", learning, optimizer, steps, out, settings.seed, losses_of)
-    with torch.no_grad():
-        for parameter, start in zip(upper, before, strict=True):
-            parameter.lerp_(start, 1 - settings.tuned)
+    mix_weights(upper, before, settings.tuned)
     clip.eval()
 
 

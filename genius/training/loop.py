@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import isfinite
 from pathlib import Path
 
@@ -31,6 +31,15 @@ def adamw(groups: list[tuple[list[nn.Parameter], float]], weight_decay: float) -
         weight_decay=weight_decay,
         betas=(0.9, 0.98),
     )
+
+
+@torch.no_grad()
+def mix_weights(parameters: Sequence[nn.Parameter], before: Sequence[Tensor], share: float) -> None:
+    """Leave a tuned model only a share of its tuned weights, the rest being those from before: so it still
+    knows what it was not tuned on (Wortsman et al., CVPR 2022).
+    """
+    for parameter, start in zip(parameters, before, strict=True):
+        parameter.lerp_(start, 1 - share)
 
 
 def run(

@@ -27,7 +27,7 @@ from genius.instructions import format_text
 from genius.schema import Modality
 from genius.training.bank import Bank, against_bank, alike, within_batch
 from genius.training.corpus import Item, Kind
-from genius.training.loop import adamw, mixed_precision, run
+from genius.training.loop import adamw, mix_weights, mixed_precision, run
 from genius.training.pairs import Row, Sampler, tasks_of
 
 REFRESH = 25  # steps between two renewals of the bank's pictures
@@ -37,7 +37,9 @@ GAP = 0.5  # how far pictures start from texts, in lengths of a text; the instru
 
 @dataclass(frozen=True)
 class TextTraining:
-    """Settings of the second half of stage 1; `keep` weighs the anchor of plain texts."""
+    """Settings of the second half of stage 1; `keep` weighs the anchor of plain texts, `tuned` is the share
+    of the tuned weights in the tower's, the rest being the sentence encoder's (see `mix_weights`).
+    """
 
     epochs: float = 5
     batch: int = 128
@@ -47,6 +49,7 @@ class TextTraining:
     uninstructed: float = 0.15
     keep: float = 2.0
     size: float = 0.3
+    tuned: float = 0.65
     seed: int = 0
 
 
@@ -197,6 +200,8 @@ def train_text_tower(
         ],
         settings.weight_decay,
     )
+    texts = list(clip.text.parameters())
+    before = [parameter.detach().clone() for parameter in texts]
     clip.text.transformer.set_attn_implementation("eager")  # its backward pass is the faster one on a CPU
     clip.eval()
     clip.visual.head.train()
@@ -209,6 +214,7 @@ def train_text_tower(
         return trainer.losses([sampler.row(item, rng.choice(tasks_of(item)), rng) for item in chosen])
 
     run("text tower", learning, optimizer, steps, out, settings.seed, losses_of)
+    mix_weights(texts, before, settings.tuned)
     clip.eval()
 
 
