@@ -25,17 +25,13 @@ from genius.encoder import batches
 from genius.instructions import format_text
 from genius.training.bank import Bank, against_bank, alike, within_batch
 from genius.training.corpus import Item, Kind
-from genius.training.loop import adamw, mix_weights, mixed_precision, run
+from genius.training.loop import adamw, mixed_precision, run
 from genius.training.views import FEATURES, FROZEN_BLOCKS, SPREAD, Views, upper_tower
 
 
 @dataclass(frozen=True)
 class ImageTraining:
-    """Settings of the first half of stage 1.
-
-    `keep` weighs the photographs' class probabilities. `tuned` is the share of the tuned weights in the
-    tower's, the rest being ImageNet's (see `mix_weights`).
-    """
+    """Settings of the first half of stage 1; `keep` weighs the photographs' class probabilities."""
 
     epochs: float = 4
     batch: int = 128
@@ -43,7 +39,6 @@ class ImageTraining:
     head_rate: float = 2e-3
     weight_decay: float = 0.05
     keep: float = 0.5
-    tuned: float = 0.85
     seed: int = 0
 
 
@@ -177,7 +172,6 @@ def train_image_tower(
     for parameter in upper:
         parameter.requires_grad_(True)
     trunk.to(memory_format=torch.channels_last)
-    before = [parameter.detach().clone() for parameter in upper]
     clip.eval()  # batch statistics stay ImageNet's; the batches here are too mixed to re-estimate them
     clip.visual.head.train()
 
@@ -188,7 +182,6 @@ def train_image_tower(
 
     with depthwise_in_single(trunk):
         run("image tower", learning, optimizer, steps, out, settings.seed, losses_of)
-    mix_weights(upper, before, settings.tuned)
     clip.eval()
 
 

@@ -49,7 +49,7 @@ class TextTraining:
     uninstructed: float = 0.15
     keep: float = 2.0
     size: float = 0.3
-    tuned: float = 0.65
+    tuned: float = 0.7
     seed: int = 0
 
 
