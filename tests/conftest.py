@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import make_tiny_bundle, make_tiny_pictures
+from tiny import SMALL_RACE, make_tiny_bundle, make_tiny_pictures
 
+from genius.benchmark import record
+from genius.benchmark.race import race
+from genius.benchmark.record import Race
 from genius.checkpoint import Bundle, load_bundle
 from genius.engine import Engine
 
@@ -56,3 +59,18 @@ def own_engine(tiny_bundle: Bundle, tiny_engine: Engine) -> Engine:
 def bundle_copy(tiny_bundle_folder: Path, tmp_path: Path) -> Path:
     """A bundle on disk that may be damaged."""
     return shutil.copytree(tiny_bundle_folder, tmp_path / "bundle")
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_engine: Engine) -> Race:
+    """A race beyond the collection's 90 candidates."""
+    torch.set_num_threads(1)
+    return list(race(tiny_engine, SMALL_RACE))[-1]
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Races are remembered here."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(record, "SHIPPED", tmp_path / "assets" / "race.json")
+    return tmp_path

@@ -5,55 +5,30 @@ from __future__ import annotations
 import csv
 import io
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from html import escape, unescape
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tiny import SMALL_RACE
 
 from genius.benchmark import race as races
 from genius.benchmark import record, rivals, summary
 from genius.benchmark.course import WARM_UP, Course, questions_of
 from genius.benchmark.heat import Heat
-from genius.benchmark.machine import Machine, Times
+from genius.benchmark.machine import Times
 from genius.benchmark.pace import Pace, Stopped
 from genius.benchmark.padding import Cloud, Padding
 from genius.benchmark.race import check_memory, contestants, race, race_made_up, rotated
 from genius.benchmark.record import ADDRESSES, FLAT, GENIUS, HNSW, IVF, Race, RacePoint, RaceSettings
-from genius.cli import main
 from genius.decoder import DecoderConfig
 from genius.engine import Engine
 from genius.schema import Modality, SearchOptions, UserError
-from genius.ui import race_view, speed
-from genius.ui.ask import Ask
-from genius.ui.handle import EngineHandle
 
-SMALL = RaceSettings(
-    sizes=(60, 200), methods=(GENIUS, ADDRESSES, FLAT, IVF, HNSW), beams=(5,), queries=8, top_k=4
-)
-
-
-@pytest.fixture(scope="module")
-def finished(tiny_engine: Engine) -> Race:
-    """A race beyond the collection's 90 candidates."""
-    torch.set_num_threads(1)
-    return list(race(tiny_engine, SMALL))[-1]
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Races are remembered here."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(record, "SHIPPED", tmp_path / "assets" / "race.json")
-    return tmp_path
-
-
-# ---- what is measured
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_every_method_is_measured_at_every_size(finished: Race) -> None:
@@ -75,17 +50,17 @@ def test_every_method_is_measured_at_every_size(finished: Race) -> None:
 def test_exact_search_finds_what_brute_force_finds(finished: Race, tiny_engine: Engine) -> None:
     assert [point.exact for point in finished.points if point.method == FLAT] == [1.0, 1.0]
     course = Course.of(tiny_engine, 8, Pace())
-    heat = Heat.of(course, SMALL, course.vectors, course.codes, Pace())
+    heat = Heat.of(course, SMALL_RACE, course.vectors, course.codes, Pace())
     scores = course.asked.clip @ course.vectors.astype(np.float32).T
     np.testing.assert_allclose(heat.best, np.sort(scores, axis=1)[:, -4], atol=1e-6)
-    few = Heat.of(course, SMALL, course.vectors[:3], course.codes[:3], Pace())
+    few = Heat.of(course, SMALL_RACE, course.vectors[:3], course.codes[:3], Pace())
     np.testing.assert_allclose(few.best, scores[:, :3].min(1), atol=1e-6)
 
 
 def test_ours_finds_what_the_engine_finds(tiny_engine: Engine) -> None:
     """On the collection itself, the race searches as the engine does, candidate by candidate."""
     course = Course.of(tiny_engine, 8, Pace())
-    heat = Heat.of(course, SMALL, course.vectors, course.codes, Pace())
+    heat = Heat.of(course, SMALL_RACE, course.vectors, course.codes, Pace())
     queries = [question.query for question in questions_of(tiny_engine, 8 + WARM_UP)]
     vectors = tiny_engine.index.vectors
     for method, rerank in ((GENIUS, True), (ADDRESSES, False)):
@@ -180,7 +155,7 @@ def test_another_method_begins_at_every_size(tiny_engine: Engine) -> None:
     assert (
         rotated("abc", 0) == ["a", "b", "c"] and rotated("abc", 4) == ["b", "c", "a"] and not rotated("", 3)
     )
-    settings = replace(SMALL, methods=(GENIUS, FLAT, IVF), queries=2)
+    settings = replace(SMALL_RACE, methods=(GENIUS, FLAT, IVF), queries=2)
     *_, last = race(tiny_engine, settings)
     assert [point.method for point in last.points] == [GENIUS, FLAT, IVF, FLAT, IVF, GENIUS]
 
@@ -199,7 +174,7 @@ def test_candidates_are_the_same_whatever_the_sizes(tiny_engine: Engine) -> None
 
 def test_it_grows_point_by_point(tiny_engine: Engine) -> None:
     notes: list[str] = []
-    settings = replace(SMALL, sizes=(20,), methods=(FLAT, GENIUS), queries=2)
+    settings = replace(SMALL_RACE, sizes=(20,), methods=(FLAT, GENIUS), queries=2)
     growing = list(race(tiny_engine, settings, note=notes.append))
     assert [len(each.points) for each in growing] == [0, 1, 2, 2]
     assert [each.finished for each in growing] == [False, False, False, True]
@@ -224,7 +199,7 @@ def test_it_stops_between_slices_and_lets_go_of_its_turn(tiny_engine: Engine) ->
         asked += 1
         return asked > 12
 
-    growing = list(race(tiny_engine, SMALL, stop, turn=turn))
+    growing = list(race(tiny_engine, SMALL_RACE, stop, turn=turn))
     assert asked == 13 and held == 0
     assert not growing or not growing[-1].finished
 
@@ -247,17 +222,17 @@ def test_memory_is_refused_before_it_is_taken(tiny_engine: Engine, monkeypatch: 
     monkeypatch.setattr(races, "free_memory", lambda: 10**9)
     monkeypatch.setattr(races, "Field", lambda *_: pytest.fail("it was allocated"))
     with pytest.raises(UserError, match=r"1,000,000,000 candidates.* ([\d,]+) candidates fit") as refused:
-        next(race(tiny_engine, replace(SMALL, sizes=(1000, 10**9))))
+        next(race(tiny_engine, replace(SMALL_RACE, sizes=(1000, 10**9))))
     fits = int(str(refused.value).split(" candidates fit")[0].split()[-1].replace(",", ""))
-    check_memory(replace(SMALL, sizes=(fits,)), 16, 4)
+    check_memory(replace(SMALL_RACE, sizes=(fits,)), 16, 4)
     with pytest.raises(UserError):
-        check_memory(replace(SMALL, sizes=(int(1.2 * fits),)), 16, 4)
+        check_memory(replace(SMALL_RACE, sizes=(int(1.2 * fits),)), 16, 4)
     monkeypatch.setattr(races, "free_memory", lambda: None)
-    check_memory(replace(SMALL, sizes=(10**9,)), 16, 4)
+    check_memory(replace(SMALL_RACE, sizes=(10**9,)), 16, 4)
 
 
 def test_memory_is_given_back(tiny_engine: Engine) -> None:
-    growing = race(tiny_engine, replace(SMALL, queries=2))
+    growing = race(tiny_engine, replace(SMALL_RACE, queries=2))
     next(growing)
     next(growing)
     inner = growing.gi_yieldfrom.gi_frame.f_locals["field"]  # type: ignore[attr-defined]
@@ -268,14 +243,14 @@ def test_memory_is_given_back(tiny_engine: Engine) -> None:
 
 def test_what_this_faiss_cannot_do_is_left_out(tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(rivals.faiss, "IndexHNSWFlat")
-    *_, last = race(tiny_engine, replace(SMALL, sizes=(20,), methods=(HNSW, FLAT, GENIUS), queries=2))
+    *_, last = race(tiny_engine, replace(SMALL_RACE, sizes=(20,), methods=(HNSW, FLAT, GENIUS), queries=2))
     assert [point.method for point in last.points] == [FLAT, GENIUS] and last.finished
     [note] = last.notes
     assert "Faiss HNSW was left out at 20 candidates" in note
 
 
 def test_large_collections_may_be_left_to_genius() -> None:
-    settings = replace(SMALL, methods=(GENIUS, FLAT), faiss_most=100)
+    settings = replace(SMALL_RACE, methods=(GENIUS, FLAT), faiss_most=100)
     assert contestants(settings, 100) == [(GENIUS, 5), (FLAT, None)]
     assert contestants(settings, 101) == [(GENIUS, 5)]
 
@@ -286,7 +261,7 @@ def test_made_up_vectors_tell_speed_and_no_recall(monkeypatch: pytest.MonkeyPatc
     )
     made_up = Course.made_up
     monkeypatch.setattr(Course, "made_up", lambda queries: made_up(queries, config))
-    *_, last = race_made_up(replace(SMALL, sizes=(300,), methods=(GENIUS, FLAT), queries=3))
+    *_, last = race_made_up(replace(SMALL_RACE, sizes=(300,), methods=(GENIUS, FLAT), queries=3))
     ours, theirs = last.points
     assert (ours.exact, ours.labelled, ours.whole) == (None, None, None)
     assert theirs.exact == 1.0 and last.real == 0 and last.dim == 12 and last.encode is None
@@ -390,148 +365,3 @@ def test_as_a_table_for_spreadsheets(finished: Race) -> None:
 def test_nonsense_is_refused(wrong: dict, says: str) -> None:
     with pytest.raises(UserError, match=says):
         RaceSettings(**wrong)
-
-
-# ---- the page
-
-
-def test_the_page_shows_what_the_command_wrote(finished: Race) -> None:
-    chart, about, html = speed.shown(record.from_json(record.to_json(finished)), own=False)
-    drawn = {(line["method"], line["beams"]): line for line in json.loads(chart)["lines"]}
-    for line, points in finished.lines().items():
-        assert drawn[line]["size"] == [point.size for point in points]
-        assert drawn[line]["search"] == [point.search.p50 for point in points]
-        assert drawn[line]["whole"] == [point.whole.p50 for point in points]
-    for sentence in summary.sentences(finished):
-        assert escape(sentence, quote=True) in html
-    kept = html.split('data-file="race.json">')[1].split("</pre>")[0]
-    assert record.from_json(unescape(kept)) == finished
-    assert "another machine" in about and "90 real candidates" in about and "synthetic" in about
-    assert "This machine" in speed.shown(finished, own=True)[1]
-
-
-def test_other_peoples_text_is_escaped(finished: Race) -> None:
-    evil = '</pre><img src=x onerror="alert(1)">'
-    race = replace(finished, collection=evil, model=evil, time=evil, device=evil, dtype=evil, notes=(evil,))
-    race = replace(race, machine=replace(race.machine, processor=evil, versions={evil: evil}))
-    race = replace(race, parameters={evil: evil})
-    pages = [
-        *speed.shown(race, own=False)[1:],
-        race_view.doing(evil, 1, 2),
-        race_view.said(evil),
-        race_view.failed(evil),
-    ]
-    assert not any("<img" in page for page in pages)
-
-
-def test_what_is_chosen_is_checked() -> None:
-    assert speed.chosen([10_000, 1000], [GENIUS], [50, 10]).sizes == (1000, 10_000)
-    for sizes, methods, beams in (([7], [GENIUS], [10]), ([1000], [GENIUS], [7]), ([1000], ["x"], [10])):
-        with pytest.raises(UserError):
-            speed.chosen(sizes, methods, beams)
-
-
-def test_a_borrowed_gpu_is_not_raced_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPACES_ZERO_GPU", "1")
-    with pytest.raises(UserError, match="machine of its own"):
-        speed.chosen([1000], [GENIUS], [10])
-
-
-def test_one_race_at_a_time(tiny_engine: Engine) -> None:
-    handle = EngineHandle(lambda: tiny_engine, {}).start()
-    races = speed.Races(handle)
-    first = races.run("one", SMALL)
-    with handle.aside():  # however fast the machine is, the first race cannot end meanwhile
-        assert isinstance(next(first), str)
-        second = races.run("two", replace(SMALL, sizes=(20,), methods=(FLAT,), queries=2))
-        assert next(second) == speed.WAITING
-        with pytest.raises(UserError, match="running already"):
-            next(races.run("one", SMALL))
-        races.stop("one")
-    told = list(first)
-    assert not any(isinstance(each, Race) and each.finished for each in told)
-    *_, last = (each for each in second if isinstance(each, Race))
-    assert last.finished and len(last.points) == 1
-    assert not [thread for thread in threading.enumerate() if thread.name == "race"]
-
-
-def test_a_visitor_who_leaves_ends_the_race(tiny_engine: Engine) -> None:
-    races = speed.Races(EngineHandle(lambda: tiny_engine, {}).start())
-    watched = races.run("one", SMALL)
-    next(watched)
-    watched.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "race"]
-    again = list(races.run("one", replace(SMALL, sizes=(20,), methods=(FLAT,), queries=2)))
-    assert again[-1].finished
-
-
-def test_a_race_that_does_not_fit_says_so_on_the_page(
-    tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(races, "free_memory", lambda: 1000)
-    watched = speed.Races(EngineHandle(lambda: tiny_engine, {}).start()).run("one", SMALL)
-    with pytest.raises(UserError, match="candidates fit"):
-        list(watched)
-
-
-def test_a_finished_race_is_remembered_and_a_stopped_one_is_not(finished: Race) -> None:
-    begun = replace(finished, points=finished.points[:1], finished=False)
-    *_, last = speed.follow(iter(["encoding", begun]), SMALL)
-    assert "Stopped" in last[0] and record.recorded() is None
-    steps = list(speed.follow(iter(["encoding", begun, "more", finished]), SMALL))
-    assert "1 of 10 points" in steps[2][0] and "Finished" in steps[-1][0]
-    assert record.recorded() == (finished, True)
-
-
-def test_a_search_waits_for_no_more_than_a_slice(tiny_engine: Engine) -> None:
-    handle = EngineHandle(lambda: tiny_engine, {}).start()
-    order: list[str] = []
-
-    def search() -> None:
-        handle.search(Ask(text="red circle"))
-        order.append("search")
-
-    visitor = threading.Thread(target=search)
-    with handle.aside():
-        visitor.start()
-        visitor.join(0.3)
-        order.append("slice")
-    visitor.join()
-    assert order == ["slice", "search"]
-
-
-# ---- the command
-
-
-def test_the_command_prints_and_writes_what_was_measured(
-    tiny_bundle_folder: Path, tiny_pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "race.json"
-    asked = ["--bundle", str(tiny_bundle_folder), "--collection", str(tiny_pictures), "--sizes", "20", "120"]
-    asked += ["--methods", "genius", "flat", "--beams", "3", "--queries", "4", "--out", str(out)]
-    assert main(["benchmark", "race", *asked]) == 0
-    printed = capsys.readouterr().out
-    written = record.from_json(out.read_text(encoding="utf-8"))
-    assert written.finished and len(written.points) == 4
-    assert record.recorded() == (written, True), "it is this machine's last race"
-    for point in written.points:
-        assert point.label in printed and summary.digits(point.search.p50) in printed
-    assert "120" in printed and ("faster" in printed or "crossing" in printed)
-    assert written.machine == Machine(**vars(written.machine))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--sizes", "3"], "10 to"),
-        (["--methods", "magic"], "no method"),
-        (["--beams", "0"], "at least 1"),
-        (["--queries", "0"], "at least 1"),
-        (["--out", "nowhere/race.json"], "create it first"),
-    ],
-)
-def test_the_command_refuses_at_once(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["benchmark", "race", *arguments]) == 2
-    assert message in capsys.readouterr().err

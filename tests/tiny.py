@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import BertConfig, BertTokenizerFast
 
+from genius.benchmark.record import ADDRESSES, FLAT, GENIUS, HNSW, IVF, RaceSettings
 from genius.checkpoint import save_parts
 from genius.decoder import Decoder, DecoderConfig
 from genius.encoder import CONFIG_FILE, WEIGHTS_FILE, Encoder
@@ -38,6 +39,10 @@ PREPROCESS |= {"interpolation": "bicubic", "resize_mode": "squash", "fill_color"
 
 COLOURS = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "brown", "black")
 SHAPES = ("circle", "square", "triangle")
+SMALL_RACE = RaceSettings(
+    sizes=(60, 200), methods=(GENIUS, ADDRESSES, FLAT, IVF, HNSW), beams=(5,), queries=8, top_k=4
+)
+
 CAPTIONS = [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES]
 WORDS = ("find", "show", "a", "an", "the", "picture", "image", "text", "of", "this", "that", "not", "in")
 
