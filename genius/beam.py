@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genius.decoder import Decoder, Normalizer
+from genius.decoder import Decoder
 from genius.schema import Beam, BeamStep, UserError
 from genius.trie import Children, CodeTrie
 
 DECIDED = 0.1
 """A modality less than so many times as likely as the likeliest is not what the instruction asks for."""
+Normalizer = Literal["existing", "level", "vocabulary"]
+
 TRACE_KEPT = 8
 TRACE_DROPPED = 5
 
@@ -85,7 +88,7 @@ class _Beams:
         )
 
     def extended(self, log_probs: Tensor, children: Children, width: int) -> _Beams:
-        """The best `width` continuations of each query, given log_probs [B, W, K] of the next code."""
+        """The best `width` continuations of each query, given the log_probs [c] of the children's codes."""
         batch, old_width = self.log_probs.shape
         query, parent = np.divmod(children.parent, old_width)
         considered = np.bincount(query, minlength=batch)
@@ -96,8 +99,7 @@ class _Beams:
             return torch.from_numpy(array).to(log_probs.device)
 
         # each query's continuations in a line of their own, as long as the longest
-        scores = log_probs[move(query), move(parent), move(children.code)]
-        scores = scores + move(self.log_probs[query, parent])
+        scores = log_probs + move(self.log_probs[query, parent])
         table = torch.full((batch, most), -torch.inf, device=scores.device)
         table[move(query), move(np.arange(len(children)) - first[query])] = scores
         values, places = (x.cpu().numpy() for x in table.topk(min(width, most)))
@@ -160,14 +162,13 @@ def beam_search(
     width: int,
     *,
     prefix: tuple[int, ...] = (),
-    normalizer: Normalizer = "level",
-    candidates_only: bool = False,
+    normalizer: Normalizer = "existing",
     decided: float = 0.0,
 ) -> list[BeamResult]:
     """The most probable semantic IDs for each query.
 
-    Codes are written one level at a time only until every beam is down to one ID; the log-probabilities of
-    what remains are then computed all at once, or not at all.
+    Codes are written one level at a time only until every beam is down to one ID. The log-probabilities of
+    what remains are zero if codes compete with existing ones only, and else computed all at once.
 
     Parameters
     ----------
@@ -182,11 +183,10 @@ def beam_search(
     prefix
         Codes that every ID must start with. Their log-probabilities count.
     normalizer
-        "level": codes compete with all codes of their level, "vocabulary": with the whole embedding table,
-        as in transformers. Codes that no candidate has take their share in both.
-    candidates_only
-        Find the same IDs, but stop as soon as they are certain: order, log-probabilities and trace tell of
-        the levels written until then.
+        What a code competes with. "existing": with the codes that continue the same beginning in the trie,
+        as in transformers with `renormalize_logits`: what exists has all of the probability, and a code
+        without alternative costs nothing. "level": with all codes of its level, "vocabulary": with the whole
+        embedding table, as in transformers without; codes that no candidate has take their share in both.
     decided
         First codes less than so many times as likely as the likeliest are not pursued; with 0, all are.
         Later codes of another modality may be so much easier to guess that its IDs would win as a whole.
@@ -205,18 +205,17 @@ def beam_search(
     if not len(z):
         return []
     levels, width = len(trie.levels), min(width, trie.unique_ids)
+    within: Literal["level", "vocabulary"] = "vocabulary" if normalizer == "vocabulary" else "level"
     state = decoder.start(z.to(decoder.device))
-    log_probs = decoder.step(state, normalizer=normalizer)
+    log_probs = decoder.step(state, normalizer=within)
     beams = _Beams.root(len(z), len(trie))
     traces: list[list[BeamStep]] = [[] for _ in z]
     for level in range(levels):
         if level > 0:
             last = _to(decoder.device, beams.codes[..., -1], beams.parents)
-            log_probs = decoder.step(state, *last, normalizer=normalizer)
-        children = trie.children(beams.starts.ravel(), beams.stops.ravel(), level)
-        if level < len(prefix):
-            children = children.only(prefix[level])
-        ranked = beams.extended(log_probs, children, width + TRACE_DROPPED)
+            log_probs = decoder.step(state, *last, normalizer=within)
+        children, chances = _continuations(beams, trie, log_probs, prefix, normalizer)
+        ranked = beams.extended(chances, children, width + TRACE_DROPPED)
         beams = ranked.best(width)
         if level == 0 and decided > 0:
             beams = beams.leading(decided)
@@ -224,16 +223,38 @@ def beam_search(
         if beams.settled(trie):
             break
     ids, written = beams.ids(trie), beams.codes.shape[2]
-    if candidates_only:
-        beams = replace(beams, codes=ids)
-    elif written < levels:
-        codes, parents = _to(decoder.device, ids[..., written - 1 :], beams.parents)
-        rest = decoder.rest(state, codes, parents, normalizer=normalizer).cpu().numpy()
+    if written < levels:
+        rest = np.zeros((*ids.shape[:2], levels - written), dtype=np.float32)
+        if normalizer != "existing":
+            codes, parents = _to(decoder.device, ids[..., written - 1 :], beams.parents)
+            rest = decoder.rest(state, codes, parents, normalizer=within).cpu().numpy()
         for level in range(written, levels):
             beams = beams.continued(ids[..., level], rest[..., level - written])
             ids, rest = (np.take_along_axis(x, beams.parents[..., None], axis=1) for x in (ids, rest))
             _note(traces, beams, beams.live())
     return [_result(beams, query, tuple(trace)) for query, trace in enumerate(traces)]
+
+
+def _continuations(
+    beams: _Beams, trie: CodeTrie, log_probs: Tensor, prefix: tuple[int, ...], normalizer: Normalizer
+) -> tuple[Children, Tensor]:
+    """What may follow, and its log-probabilities [c], given those of all codes of the level [B, W, K]."""
+    level = beams.codes.shape[2]
+    children = trie.children(beams.starts.ravel(), beams.stops.ravel(), level)
+    parent, code = _to(log_probs.device, children.parent, children.code)
+    chances = log_probs.flatten(0, 1)[parent, code]
+    if normalizer == "existing":
+        chances = _shared_out(chances, parent, int(children.parent[-1]) + 1)
+    if level < len(prefix):
+        chances, children = chances[code == prefix[level]], children.only(prefix[level])
+    return children, chances
+
+
+def _shared_out(log_probs: Tensor, parent: Tensor, parents: int) -> Tensor:
+    """Log-probabilities [c] of continuations among those of the same parent [c], one of so many."""
+    most = log_probs.new_full((parents,), -torch.inf).scatter_reduce(0, parent, log_probs, "amax")
+    above = log_probs - most[parent]
+    return above - torch.zeros_like(most).index_add(0, parent, above.exp()).log()[parent]
 
 
 def _to(device: torch.device, *arrays: NDArray) -> tuple[Tensor, ...]:

@@ -135,7 +135,6 @@ class Engine:
             z,
             options.beams,
             prefix=options.prefix,
-            candidates_only=not _explained(options),
             decided=DECIDED,
         )
         clock.lap("decode")
@@ -144,7 +143,7 @@ class Engine:
         clock.lap("rerank")
         timings = clock.timings()
         return [
-            SearchResult(query, found, beam.trace if _explained(options) else (), timings)
+            SearchResult(query, found, beam.trace, timings)
             for query, found, beam in zip(queries, hits, beams, strict=True)
         ]
 
@@ -264,8 +263,7 @@ class Engine:
         self, beams: BeamResult, vector: NDArray[np.float32], options: SearchOptions
     ) -> tuple[Hit, ...]:
         rows, scores, beam = rank(self.index, beams, vector, options)
-        written = [float(log_prob) if _explained(options) else None for log_prob in beams.log_probs[beam]]
-        return self._hits(rows, scores, beams.codes[beam], written)
+        return self._hits(rows, scores, beams.codes[beam], beams.log_probs[beam].tolist())
 
     def _hits(
         self,
@@ -299,11 +297,6 @@ def best_first(
 ) -> NDArray[np.int64]:
     """Order [c] of found candidates: by cosine or by the decoder's log-probs; the other settles ties."""
     return np.lexsort((-log_probs, -scores) if rerank else (-scores, -log_probs))
-
-
-def _explained(options: SearchOptions) -> bool:
-    """Whether whole log-probs are needed, to tell of them or to order by them."""
-    return options.explain or not options.rerank
 
 
 def _gather(

@@ -92,16 +92,13 @@ class Candidate:
 class SearchOptions:
     """How to search. `prefix` holds codes every answer's semantic ID must start with.
 
-    A prefix of one code forces the modality; a longer one searches within a code. A re-ranked search that
-    need not `explain` itself finds the same sooner: it stops writing once its candidates are certain, and
-    leaves out trace and log-probs.
+    A prefix of one code forces the modality; a longer one searches within a code.
     """
 
     top_k: int = 10
     beams: int = 50
     rerank: bool = True
     prefix: tuple[int, ...] = ()
-    explain: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.top_k <= 1000:
@@ -115,8 +112,8 @@ class Hit:
     """A found candidate.
 
     `score` is the cosine between the query's and the candidate's encoder embeddings; `log_prob` is
-    the decoder's log-probability of `semantic_id` (`None` for exact search, which writes no IDs, and where
-    it was not asked for).
+    the decoder's log-probability of `semantic_id` among those that exist (`None` for exact search, which
+    writes no IDs).
     """
 
     rank: int

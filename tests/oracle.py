@@ -11,10 +11,12 @@ from genius.decoder import Decoder
 __all__ = ["generate_ids", "prefixes_of", "transformers_t5"]
 
 
-def generate_ids(decoder: Decoder, codes: np.ndarray, z: Tensor, width: int) -> tuple[np.ndarray, np.ndarray]:
+def generate_ids(
+    decoder: Decoder, codes: np.ndarray, z: Tensor, width: int, *, renormalize: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Beam search by transformers for one query z [dim] among the IDs codes [n, M].
 
     Returns the sequences found [b, M], best first and at most `width`, and their summed log-probabilities
-    over the whole vocabulary [b].
+    [b], over the whole vocabulary or, renormalized, over what exists.
     """
-    return Generate(decoder, codes)(z, width)
+    return Generate(decoder, codes, renormalize=renormalize)(z, width)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +12,16 @@ import torch
 from oracle import generate_ids
 from torch import Tensor
 
-from genius.beam import TRACE_DROPPED, TRACE_KEPT, BeamResult, beam_search
+from genius.beam import TRACE_DROPPED, TRACE_KEPT, BeamResult, Normalizer, beam_search
 from genius.checkpoint import load_bundle
-from genius.decoder import Decoder, DecoderConfig, Normalizer
+from genius.decoder import Decoder, DecoderConfig
 from genius.schema import UserError
 from genius.trie import CodeTrie
 
 LEVELS = (3, 6, 6, 5)
+NORMALIZERS: tuple[Normalizer, ...] = ("existing", "level", "vocabulary")
+OF_TRANSFORMERS: dict[Normalizer, bool] = {"vocabulary": False, "existing": True}
+"""Our normalizers, and whether transformers is to renormalize to do the same."""
 
 
 def tiny_decoder(levels: tuple[int, ...] = LEVELS, seed: int = 0) -> Decoder:
@@ -127,21 +131,27 @@ def slow_beam_search(
         grown = []
         for score, beam in beams:
             full = torch.tensor([beam + (0,) * (len(LEVELS) - level)])
-            log_probs = decoder.log_probs(z[None], full, normalizer=normalizer)[level][0]
-            for code in {i[level] for i in ids if i[:level] == beam}:
+            within = "vocabulary" if normalizer == "vocabulary" else "level"
+            log_probs = decoder.log_probs(z[None], full, normalizer=within)[level][0]
+            following = {i[level] for i in ids if i[:level] == beam}
+            if normalizer == "existing":
+                log_probs = log_probs - log_probs[list(following)].logsumexp(0)
+            for code in following:
                 if level >= len(prefix) or code == prefix[level]:
                     grown.append((score + float(log_probs[code]), (*beam, code)))
         beams = sorted(grown, reverse=True)[:width]
     return np.array([b for _, b in beams]), np.array([s for s, _ in beams])
 
 
+@pytest.mark.parametrize("normalizer", OF_TRANSFORMERS)
 @pytest.mark.parametrize("width", [1, 5, 50])
-def test_same_as_transformers_generate(codes: np.ndarray, width: int) -> None:
-    decoder = tiny_decoder()
+def test_same_as_transformers_generate(codes: np.ndarray, width: int, normalizer: Normalizer) -> None:
+    decoder, renormalize = tiny_decoder(), OF_TRANSFORMERS[normalizer]
     z = queries(decoder, 3)
-    found = beam_search(decoder, CodeTrie.build(codes, LEVELS), z, width, normalizer="vocabulary")
+    found = beam_search(decoder, CodeTrie.build(codes, LEVELS), z, width, normalizer=normalizer)
     for query, result in enumerate(found):
-        assert_same_up_to_ties(result, *generate_ids(decoder, codes, z[query], width))
+        expected = generate_ids(decoder, codes, z[query], width, renormalize=renormalize)
+        assert_same_up_to_ties(result, *expected)
 
 
 @pytest.mark.parametrize("width", [1, 5, 50])
@@ -155,18 +165,20 @@ def test_same_as_transformers_generate_on_random_models(width: int, seed: int) -
 
 
 @pytest.mark.bundle
+@pytest.mark.parametrize("normalizer", OF_TRANSFORMERS)
 @pytest.mark.parametrize("width", [1, 10, 50])
 @pytest.mark.parametrize("name", COLLECTIONS)
 def test_same_as_transformers_generate_on_the_shipped_weights(
-    shipped_decoder: Decoder, name: str, width: int
+    shipped_decoder: Decoder, name: str, width: int, normalizer: Normalizer
 ) -> None:
     make, count = COLLECTIONS[name]
     levels = shipped_decoder.config.levels
     codes = make(np.random.default_rng(7), count, levels)
-    z = queries(shipped_decoder, 2)
-    found = beam_search(shipped_decoder, CodeTrie.build(codes, levels), z, width, normalizer="vocabulary")
+    z, renormalize = queries(shipped_decoder, 2), OF_TRANSFORMERS[normalizer]
+    found = beam_search(shipped_decoder, CodeTrie.build(codes, levels), z, width, normalizer=normalizer)
     for query, result in enumerate(found):
-        assert_same_up_to_ties(result, *generate_ids(shipped_decoder, codes, z[query], width))
+        expected = generate_ids(shipped_decoder, codes, z[query], width, renormalize=renormalize)
+        assert_same_up_to_ties(result, *expected)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +187,7 @@ def shipped_decoder() -> Decoder:
     return load_bundle(folder, "cpu").decoder
 
 
-@pytest.mark.parametrize("normalizer", ["level", "vocabulary"])
+@pytest.mark.parametrize("normalizer", NORMALIZERS)
 @pytest.mark.parametrize("width", [1, 3, 20])
 @torch.no_grad()
 def test_same_as_plain_python(codes: np.ndarray, width: int, normalizer: Normalizer) -> None:
@@ -210,25 +222,14 @@ def test_prefix_restricts_the_search(codes: np.ndarray, prefix_length: int, widt
     prefix = tuple(codes[-1, :prefix_length].tolist())
     found = beam_search(decoder, CodeTrie.build(codes, LEVELS), z, width, prefix=prefix)
     for query, result in enumerate(found):
-        assert_same_up_to_ties(result, *slow_beam_search(decoder, codes, z[query], width, "level", prefix))
+        assert_same_up_to_ties(result, *slow_beam_search(decoder, codes, z[query], width, "existing", prefix))
 
 
-@pytest.mark.parametrize("width", [1, 5, 50])
-@pytest.mark.parametrize("prefix_length", [0, 2])
-def test_candidates_only_finds_the_same_ids(codes: np.ndarray, prefix_length: int, width: int) -> None:
-    decoder, trie = tiny_decoder(), CodeTrie.build(codes, LEVELS)
-    z, prefix = queries(decoder, 3), tuple(codes[-1, :prefix_length].tolist())
-    whole = beam_search(decoder, trie, z, width, prefix=prefix)
-    short = beam_search(decoder, trie, z, width, prefix=prefix, candidates_only=True)
-    for long, result in zip(whole, short, strict=True):
-        assert set(map(tuple, result.codes.tolist())) == set(map(tuple, long.codes.tolist()))
-        written = len(result.trace)
-        assert result.trace == long.trace[:written]
-        np.testing.assert_array_equal(
-            result.log_probs[:TRACE_KEPT], [b.log_prob for b in result.trace[-1].kept]
-        )
-        for code, start, stop in zip(result.codes, result.starts, result.stops, strict=True):
-            assert trie.find(tuple(code.tolist())) == (start, stop)
+@torch.no_grad()
+def test_what_exists_has_all_of_the_probability(codes: np.ndarray) -> None:
+    decoder = tiny_decoder()
+    for result in beam_search(decoder, CodeTrie.build(codes, LEVELS), queries(decoder, 3), 1000):
+        assert np.exp(result.log_probs).sum() == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize("decided", [0.3, 0.9, 1.0])
@@ -250,13 +251,28 @@ def test_first_codes_that_are_far_behind_are_not_pursued(codes: np.ndarray, deci
         assert {beam.prefix[0] for beam in step.dropped} == set(first) - set(near)
 
 
-def test_candidates_only_stops_once_they_are_certain(codes: np.ndarray) -> None:
+@pytest.mark.parametrize("normalizer", NORMALIZERS)
+def test_writing_stops_once_the_ids_are_certain(
+    codes: np.ndarray, normalizer: Normalizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a beam for every ID, that is where the IDs' beginnings are as many as the IDs."""
     decoder, ids = tiny_decoder(), len(np.unique(codes, axis=0))
     beginnings = [len(np.unique(codes[:, :level], axis=0)) for level in range(1, len(LEVELS) + 1)]
+    written = 1 + beginnings.index(ids)
+    calls = []
+    for name in ("step", "rest"):
+        method = getattr(Decoder, name)
+
+        def counted(*args: Any, method: Any = method, name: str = name, **kwargs: Any) -> Any:
+            calls.append(name)
+            return method(*args, **kwargs)
+
+        monkeypatch.setattr(Decoder, name, counted)
     trie, z = CodeTrie.build(codes, LEVELS), queries(decoder, 1)
-    result = beam_search(decoder, trie, z, 1000, candidates_only=True)[0]
-    assert len(result.trace) == 1 + beginnings.index(ids)
+    [result] = beam_search(decoder, trie, z, 1000, normalizer=normalizer)
+    rest = ["rest"] if written < len(LEVELS) and normalizer != "existing" else []
+    assert calls == ["step"] * written + rest
+    assert len(result.trace) == len(LEVELS)
 
 
 @pytest.mark.parametrize("levels", [(12, 6, 5), (3,), (2, 3)])
@@ -290,7 +306,7 @@ def test_queries_may_keep_different_numbers_of_beams() -> None:
     assert len({result.trace[1].considered for result in results}) > 1
     with torch.no_grad():
         for query, result in enumerate(results):
-            assert_same_up_to_ties(result, *slow_beam_search(decoder, codes, z[query], 1, "level"))
+            assert_same_up_to_ties(result, *slow_beam_search(decoder, codes, z[query], 1, "existing"))
 
 
 def test_spans_hold_the_candidates_of_each_id(codes: np.ndarray) -> None:

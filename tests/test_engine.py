@@ -77,22 +77,6 @@ def test_search_is_its_stages_one_after_the_other(
     assert result.trace == trace
 
 
-@pytest.mark.parametrize("name", QUERIES)
-def test_a_search_that_need_not_explain_itself_finds_the_same(tiny_engine: Engine, name: str) -> None:
-    options = SearchOptions(top_k=15, beams=4)
-    expected = tiny_engine.search([QUERIES[name]], options)[0]
-    found = tiny_engine.search([QUERIES[name]], replace(options, explain=False))[0]
-    assert [(h.rank, h.candidate.id, h.semantic_id, h.score) for h in found.hits] == [
-        (h.rank, h.candidate.id, h.semantic_id, h.score) for h in expected.hits
-    ]
-    assert found.trace == () and all(hit.log_prob is None for hit in found.hits)
-    written = replace(options, rerank=False)
-    assert (
-        tiny_engine.search([QUERIES[name]], replace(written, explain=False))[0].hits
-        == tiny_engine.search([QUERIES[name]], written)[0].hits
-    )
-
-
 def test_a_batch_equals_one_at_a_time(tiny_engine: Engine) -> None:
     queries = list(QUERIES.values())
     for options in (OPTIONS["default"], OPTIONS["few beams"], OPTIONS["pairs only, not re-ranked"]):

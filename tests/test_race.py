@@ -65,7 +65,7 @@ def test_ours_finds_what_the_engine_finds(tiny_engine: Engine) -> None:
     vectors = tiny_engine.index.vectors
     for method, rerank in ((GENIUS, True), (ADDRESSES, False)):
         found = heat.runner(method, 5)(slice(0, len(queries)))
-        results = tiny_engine.search(queries, SearchOptions(top_k=4, beams=5, rerank=rerank, explain=False))
+        results = tiny_engine.search(queries, SearchOptions(top_k=4, beams=5, rerank=rerank))
         for rows, result in zip(found, results, strict=True):
             theirs = [vectors[tiny_engine.index.row(hit.candidate.id)] for hit in result.hits]
             assert len(rows) == len(theirs)

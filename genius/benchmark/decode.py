@@ -24,13 +24,14 @@ from genius.trie import CodeTrie
 Found = tuple[NDArray, NDArray]  # IDs [b, M] and their log-probs [b]
 Search = Callable[[Tensor], Found]
 
-GENERATE, CERTAIN, WHOLE, SAME = "generate", "candidates only", "with log-probs", "as generate"
+GENERATE, OWN, LEVEL, SAME = "generate", "as the engine", "among the level", "as generate"
 OURS: dict[str, dict[str, Any]] = {
-    CERTAIN: {"candidates_only": True},
-    WHOLE: {},
+    OWN: {},
+    LEVEL: {"normalizer": "level"},
     SAME: {"normalizer": "vocabulary"},
 }
-"""How a re-ranked search may do, how one that explains itself does, and with transformers' normaliser."""
+"""Codes compete with existing ones, which is over once the IDs are certain; with all of their level; with the
+whole vocabulary, as transformers has it."""
 
 TOLERANCE = 1e-4
 BATCH = 32
@@ -38,14 +39,11 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Agreement:
-    """A search beside another: share of its IDs that the other has, and how far their log-probs differ.
-
-    Candidates only have no whole log-probs to compare.
-    """
+    """A search beside another: share of its IDs that the other has, and how far their log-probs differ."""
 
     other: str
     shared: float
-    difference: float | None
+    difference: float
 
 
 @dataclass(frozen=True)
@@ -87,13 +85,7 @@ class DecodeReport:
     def equal(self) -> bool:
         """Whether ours found the IDs that generate found, with the same log-probs."""
         pairs = [row.agreement for row in self.rows if row.way == SAME and row.dtype == "float32"]
-        return all(
-            pair is not None
-            and pair.shared == 1
-            and pair.difference is not None
-            and pair.difference <= TOLERANCE
-            for pair in pairs
-        )
+        return all(pair is not None and pair.shared == 1 and pair.difference <= TOLERANCE for pair in pairs)
 
 
 def measure_decode(
@@ -126,7 +118,7 @@ def measure_decode(
     per_second = {
         f"{way}, {dtype}": _per_second(decoders[dtype], trie, max(beams), OURS[way])
         for dtype in decoders
-        for way in (CERTAIN, WHOLE)
+        for way in (OWN, LEVEL)
     }
     floor = _floor(decoder.config, max(beams), decoder.device)
     return DecodeReport(machine, weights, len(codes), tuple(rows), floor, per_second)
@@ -152,11 +144,7 @@ def _race(searches: dict[tuple[str, str], Search], asked: Tensor, width: int) ->
     rows = []
     for way, dtype in searches:
         other = _other(way, dtype)
-        agreement = (
-            None
-            if other is None
-            else _agreement(found[way, dtype], found[other], " ".join(other), whole=way != CERTAIN)
-        )
+        agreement = other and _agreement(found[way, dtype], found[other], " ".join(other))
         own = times[way, dtype]
         rows.append(Row(way, dtype, width, own, round(reference / own.p50, 2), agreement))
     return rows
@@ -166,10 +154,10 @@ def _other(way: str, dtype: str) -> tuple[str, str] | None:
     """What a search is compared with."""
     if dtype != "float32":
         return way, "float32"
-    return {SAME: (GENERATE, dtype), CERTAIN: (WHOLE, dtype)}.get(way)
+    return (GENERATE, dtype) if way == SAME else None
 
 
-def _agreement(found: list[Found], others: list[Found], name: str, *, whole: bool) -> Agreement:
+def _agreement(found: list[Found], others: list[Found], name: str) -> Agreement:
     shares, differences = [], [0.0]
     for (ids, log_probs), (other_ids, other_log_probs) in zip(found, others, strict=True):
         known = dict(zip(map(tuple, other_ids.tolist()), other_log_probs.tolist(), strict=True))
@@ -180,7 +168,7 @@ def _agreement(found: list[Found], others: list[Found], name: str, *, whole: boo
         ]
         shares.append(len(both) / max(len(ids), len(other_ids)))
         differences += [abs(theirs - own) for theirs, own in both]
-    return Agreement(name, round(float(np.mean(shares)), 4), max(differences) if whole else None)
+    return Agreement(name, round(float(np.mean(shares)), 4), max(differences))
 
 
 def _per_second(decoder: Decoder, trie: CodeTrie, width: int, settings: dict[str, Any]) -> dict[int, float]:

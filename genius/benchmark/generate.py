@@ -51,10 +51,14 @@ def prefixes_of(decoder: Decoder, z: Tensor) -> Tensor:
 
 
 class Generate:
-    """Constrained beam search by transformers among the IDs codes [n, M]."""
+    """Constrained beam search by transformers among the IDs codes [n, M].
 
-    def __init__(self, decoder: Decoder, codes: NDArray) -> None:
+    Codes compete with the whole vocabulary; `renormalize` lets them compete with existing ones only.
+    """
+
+    def __init__(self, decoder: Decoder, codes: NDArray, *, renormalize: bool = False) -> None:
         self.decoder = decoder
+        self.renormalize = renormalize
         self.model = transformers_t5(decoder)
         self.offsets = decoder.offsets.cpu().numpy()
         self.existing = {tuple(row) for row in np.asarray(codes).tolist()}
@@ -72,8 +76,7 @@ class Generate:
     def __call__(self, z: Tensor, width: int) -> tuple[NDArray, NDArray]:
         """Search for one query z [dim].
 
-        Returns the IDs found [b, M], best first and at most `width`, and their summed log-probabilities
-        over the whole vocabulary [b].
+        Returns the IDs found [b, M], best first and at most `width`, and their summed log-probabilities [b].
         """
         logging.getLogger("transformers").setLevel(logging.ERROR)
         levels, prefixes = len(self.offsets), prefixes_of(self.decoder, z[None])
@@ -87,6 +90,7 @@ class Generate:
             early_stopping=False,
             do_sample=False,
             prefix_allowed_tokens_fn=self._continuations,
+            renormalize_logits=self.renormalize,
             output_scores=True,
             return_dict_in_generate=True,
         )
@@ -94,6 +98,8 @@ class Generate:
             scores = found.sequences_scores
         else:  # greedy search reports no score of the whole sequence
             logits = self.model(inputs_embeds=prefixes, decoder_input_ids=found.sequences[:, :-1]).logits
+            if self.renormalize:
+                logits = torch.stack(found.scores, dim=1)
             scores = logits.log_softmax(-1).gather(-1, found.sequences[:, 1:, None]).sum((1, 2))
         sequences = found.sequences[:, 1:].cpu().numpy() - self.offsets
         real = np.array([tuple(row) in self.existing for row in sequences.tolist()], dtype=bool)

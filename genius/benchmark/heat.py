@@ -66,7 +66,6 @@ class Ours:
             self.index.trie,
             z,
             self.options.beams,
-            candidates_only=self.options.rerank,
             decided=DECIDED,
         )
         vectors = self.course.asked.clip[queries]
@@ -171,9 +170,7 @@ class Heat:
         if method not in OURS:
             return Theirs(self.course, rivals.build(method, self.vectors, self.pace), self.settings.top_k)
         assert self.index is not None and beams is not None
-        options = SearchOptions(
-            top_k=self.settings.top_k, beams=beams, rerank=method == GENIUS, explain=False
-        )
+        options = SearchOptions(top_k=self.settings.top_k, beams=beams, rerank=method == GENIUS)
         return Ours(self.course, self.index, options, self.seconds + len(self.vectors) * self.course.coding)
 
     def _batched(self, runner: Runner, batch: int) -> float:

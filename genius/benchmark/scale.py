@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genius.beam import beam_search
-from genius.benchmark.decode import CERTAIN, OURS, WHOLE
+from genius.benchmark.decode import LEVEL, OURS, OWN
 from genius.benchmark.machine import Machine, Times, timed
 from genius.benchmark.made_up import BLOCK, random_queries, zipf_ids
 from genius.decoder import Decoder
@@ -72,7 +72,7 @@ def measure_scale(
         progress(f"building {size:,}")
         trie, facts = _build(zipf_ids(size, levels, seed=size), levels)
         built.append(facts)
-        ways = {way: _ours(decoder, trie, width, OURS[way]) for way in (CERTAIN, WHOLE)}
+        ways = {way: _ours(decoder, trie, width, OURS[way]) for way in (OWN, LEVEL)}
         if size <= faiss_most:
             ways["faiss"] = _flat(size, decoder.config.dim)
         searches.append(ways)
@@ -86,7 +86,7 @@ def measure_scale(
         {way: Times.of(took[1:]) for way, took in each.items()} for each in seconds
     ]  # the first warms up
     measured = tuple(Size(**facts, search=each) for facts, each in zip(built, times, strict=True))
-    flat = {way: round(times[-1][way].p50 / times[0][way].p50, 3) for way in (CERTAIN, WHOLE)}
+    flat = {way: round(times[-1][way].p50 / times[0][way].p50, 3) for way in (OWN, LEVEL)}
     described = "made up: codes of later levels in proportion to 1 / rank, each level on its own"
     return ScaleReport(machine, width, described, measured, flat)
 

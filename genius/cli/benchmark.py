@@ -124,8 +124,7 @@ def decode_table(report: DecodeReport) -> str:
     lines.append(f"{'':28}{'beams':>6}{'p50 ms':>9}{'p95 ms':>9}{'faster':>8}  same IDs, log-probs within")
     for row in report.rows:
         pair = row.agreement
-        within = "" if pair is None or pair.difference is None else f", {pair.difference:.1e}"
-        beside = f"{pair.shared:.2%}{within} beside {pair.other}" if pair else ""
+        beside = f"{pair.shared:.2%}, {pair.difference:.1e} beside {pair.other}" if pair else ""
         name = f"{row.way}, {row.dtype}"
         lines.append(
             f"{name:28}{row.beams:6}{row.times.p50:9.1f}{row.times.p95:9.1f}{row.faster:7.1f}×  {beside}"
@@ -178,9 +177,8 @@ def search_table(report: SearchReport) -> str:
         _where(report.machine),
         f"{report.candidates:,} candidates, {report.beams} beams; p50 / p95 ms",
         "",
+        ", ".join(f"{stage} {_span(times)}" for stage, times in report.stages.items()),
     ]
-    for way, stages in report.stages.items():
-        lines.append(f"{way}: " + ", ".join(f"{stage} {_span(times)}" for stage, times in stages.items()))
     return "\n".join(lines)
 
 
