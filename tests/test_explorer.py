@@ -232,6 +232,11 @@ def test_a_lasso_says_what_it_holds(explorer: Explorer, said: Said) -> None:
 def test_one_candidate_has_a_page_and_a_map() -> None:
     lone = Candidate("c/0:image", Modality.IMAGE, None, Path("0.png"), "c")
     engine = Words(("cat",))
+def test_a_full_lasso_is_shown_from_end_to_end() -> None:
+    assert map_view.spread(range(10), 4) == [0, 2, 5, 7]
+    assert map_view.spread([5, 3], 2) == [5, 3]
+
+
     engine.index = engine.index.restricted({lone.id: lone})
     alone = Explorer(EngineHandle(lambda: engine, {lone.id: lone}).start())  # type: ignore[arg-type,return-value]
     alone.explain(lambda doing, done, total: None)
