@@ -18,7 +18,8 @@ pytestmark = pytest.mark.browser
 CARDS = "#cards .g-ranked .g-card"
 LARGE = """image => new Promise((done) => {
   image.onload = done;
-  image.src = 'data:image/svg+xml,<svg xmlns=%22http://www.w3.org/2000/svg%22 width=%22900%22 height=%22600%22/>';
+  image.src = 'data:image/svg+xml,' +
+    '<svg xmlns=%22http://www.w3.org/2000/svg%22 width=%22900%22 height=%22600%22/>';
 })"""
 
 
