@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -101,6 +102,8 @@ def test_the_path_and_the_comparison_tell_where_things_part(explorer: Explorer, 
     cat, car = (browser.way(explorer, text, None) for text in ("a cat", "a car"))
     assert "part at once: level 2" in code_tools.two(cat, car, guide)
     assert "agree in every code" in code_tools.two(cat, cat, guide)
+    kitten = (*cat[:2], replace(cat[2], prefix=(*cat[1].prefix, cat[2].prefix[-1] + 1)))
+    assert "agree at level 2, and part at level 3" in code_tools.two(cat, kitten, guide)
     assert "differ in kind" in code_tools.two(cat, explorer.atlas.path(explorer.sums[0]), guide)
     with pytest.raises(UserError, match="write a word"):
         browser.way(explorer, "  ", None)
@@ -227,6 +230,11 @@ def test_a_lasso_says_what_it_holds(explorer: Explorer, said: Said) -> None:
     html = map_view.gallery([0, 1, 2], explorer.atlas.index.codes([0, 1, 2]), guide, cut=True)
     assert "3 candidates in the lasso" in html and "held more" in html
     assert html.count('data-prefix="') == 3
+
+
+def test_a_full_lasso_is_shown_from_end_to_end() -> None:
+    assert map_view.spread(range(10), 4) == [0, 2, 5, 7]
+    assert map_view.spread([5, 3], 2) == [5, 3]
 
 
 def test_one_candidate_has_a_page_and_a_map() -> None:

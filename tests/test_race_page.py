@@ -40,6 +40,14 @@ def test_the_page_shows_what_the_command_wrote(finished: Race) -> None:
     assert "This machine" in speed.shown(finished, own=True)[1]
 
 
+def test_the_table_names_each_method_once(finished: Race) -> None:
+    html = race_view.result(finished)
+    for points in finished.lines().values():
+        assert html.count(f'rowspan="{len(points)}">{points[0].label}</th>') == 1
+    assert html.count("<tbody") == len(finished.lines())
+    assert html.count("</tr>") == 1 + len(finished.points)
+
+
 def test_other_peoples_text_is_escaped(finished: Race) -> None:
     evil = '</pre><img src=x onerror="alert(1)">'
     race = replace(finished, collection=evil, model=evil, time=evil, device=evil, dtype=evil, notes=(evil,))

@@ -80,7 +80,7 @@ function labels(range) {
   for (const [text, x, y] of data.labels) {
     if (found.length >= most) break;
     const [px, py] = onScreen(x, y);
-    if (px < 30 || py < 12 || px > wide - 30 || py > high - 12) continue;
+    if (px < 30 || py < 36 || px > wide - 30 || py > high - 12) continue; // the legend stands at the bottom
     const half = 4 * text.length + 6;
     if (found.some((label) => label.plain === text)) continue;
     if (taken.some(([qx, qy, h]) => Math.abs(px - qx) < half + h && Math.abs(py - qy) < 22)) continue;

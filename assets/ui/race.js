@@ -36,7 +36,7 @@ function layout(wide) {
   const shapes = !synthetic ? [] : ['', '2'].map((n) => ({ type: 'rect', xref: `x${n}`, yref: `y${n} domain`, x0: data.real, x1: 10 ** ends[1], y0: 0, y1: 1, line: { width: 0 }, fillcolor: css('--g-accent-soft'), opacity: 0.55, layer: 'below' }));
   const note = !synthetic ? [] : ['', '2'].map((n) => ({ text: 'synthetic', xref: `x${n}`, yref: `y${n} domain`, x: ends[1], y: 0, xanchor: 'right', yanchor: 'bottom', showarrow: false, font: { size: 12, color: quiet } }));
   return {
-    height: wide ? 460 : 780, margin: { l: wide ? 60 : 46, r: 12, t: 34, b: 48 }, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', hovermode: 'closest',
+    margin: { l: wide ? 60 : 46, r: 12, t: 34, b: 48 }, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', hovermode: 'closest',
     font: { family: getComputedStyle(element).fontFamily, color: quiet, size: 12 },
     xaxis: { ...x, domain: panes[0][0], anchor: 'y' }, yaxis: { ...y, domain: panes[0][1], anchor: 'x' },
     xaxis2: { ...x, domain: panes[1][0], anchor: 'y2' }, yaxis2: { ...y, domain: panes[1][1], anchor: 'x2', matches: 'y', title: { text: '' } },
@@ -58,7 +58,9 @@ async function draw(force) {
   drawn = value;
   data = JSON.parse(value);
   plot.dataset.points = data.lines.reduce((sum, line) => sum + line.size.length, 0);
-  await Plotly.react(plot, traces(), layout(plot.clientWidth > 640), { displayModeBar: false, responsive: true });
+  const wide = plot.clientWidth > 640;
+  plot.style.height = wide ? '460px' : '780px'; // of the element: what the layout says is lost when a window is resized
+  await Plotly.react(plot, traces(), layout(wide), { displayModeBar: false, responsive: true });
 }
 
 watch('value', () => draw(false));

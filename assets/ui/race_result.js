@@ -27,3 +27,11 @@ element.addEventListener('click', (event) => {
   const kept = element.querySelector(`pre[data-file="race.${act}"]`);
   if (kept) save(kept.textContent, kept.dataset.file, TYPES[act]);
 });
+
+// What was unfolded stays so while the race goes on and everything is drawn anew.
+let open = false;
+element.addEventListener('toggle', (event) => { open = event.target.open; }, true);
+watch('value', () => {
+  const rest = element.querySelector('details');
+  if (rest) rest.open = open;
+});

@@ -61,7 +61,8 @@ def two(one_way: Sequence[PathStep], other_way: Sequence[PathStep], guide: Guide
     elif parting == 2:
         verdict = f"They {kinds}, and part at once: level 2, the main thing, differs."
     else:
-        verdict = f"They {kinds}, agree from level 2 to level {parting - 1}, and part at level {parting}."
+        common = "level 2" if parting == 3 else f"levels 2 to {parting - 1}"
+        verdict = f"They {kinds}, agree at {common}, and part at level {parting}."
     rows = "".join(
         _pair(level, a, b, same, guide)
         for level, ((a, b), same) in enumerate(zip(pairs, agree, strict=True), 1)

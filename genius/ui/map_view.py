@@ -192,15 +192,20 @@ def gallery(rows: Sequence[int], codes: NDArray[np.int64], guide: Guide, *, cut:
         }
         for candidate, address in zip(candidates, codes, strict=True)
     ]
-    note = " The lasso held more; these are the first." if cut else ""
+    note = " The lasso held more; these are spread over it." if cut else ""
     return (
         f'<div class="g-codes"><section><h3>{plural(len(rows), "candidate")} in the '
         f"lasso</h3><p>{tags}{note}</p>"
         '<div class="g-acts"><button type="button" data-act="within">Search within these</button>'
         '<button type="button" data-act="export">Export as JSON</button></div>'
-        f'<ol class="g-common">{common}</ol>{faces(rows[:GALLERY], guide)}</section>'
+        f'<ol class="g-common">{common}</ol>{faces(spread(rows, GALLERY), guide)}</section>'
         f'<pre hidden class="g-export">{esc(json.dumps(listed, ensure_ascii=False, indent=1))}</pre></div>'
     )
+
+
+def spread(rows: Sequence[int], most: int) -> list[int]:
+    """So many rows at most, from all over: their order is that of the collection, where like follows like."""
+    return [rows[n * len(rows) // most] for n in range(most)] if len(rows) > most else list(rows)
 
 
 def _alike(codes: NDArray[np.int64]) -> Iterator[tuple[tuple[int, ...], NDArray[np.int64]]]:

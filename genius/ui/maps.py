@@ -163,7 +163,7 @@ def _wire_points(explorer: Explorer, words: Words, parts: Parts, doors: Doors) -
     @friendly
     def lasso(event: gr.EventData) -> tuple[Any, ...]:
         held = sent(event, "rows")
-        rows = explorer.atlas.check_rows(held, MOST)
+        rows = map_view.spread(explorer.atlas.check_rows(held, len(explorer.atlas)), MOST)
         codes = explorer.atlas.index.codes(rows)
         return map_view.gallery(rows, codes, guide(explorer, words), cut=len(rows) < len(held)), tuple(rows)
 

@@ -11,7 +11,7 @@ from genius.ui.render import esc, invite, plural
 
 NO_CHART = "{}"
 HEADLINES = 3
-"""So many sentences stand above the table, the rest below it."""
+"""So many sentences stand above the table; the rest wait below it, folded."""
 
 
 def chart(race: Race) -> str:
@@ -63,8 +63,8 @@ def result(race: Race) -> str:
         return ""
     said = sentences(race)
     first = "".join(f"<p>{esc(sentence)}</p>" for sentence in said[:HEADLINES])
-    rest = "".join(f"<li>{esc(sentence)}</li>" for sentence in (*said[HEADLINES:], *race.notes))
-    rows = "".join(_row(point) for points in race.lines().values() for point in points)
+    notes = "".join(f'<p class="g-small">{esc(note)}</p>' for note in race.notes)
+    lines = "".join(_line(points) for points in race.lines().values())
     downloads = "".join(
         f'<button type="button" data-act="{act}">{words}</button>'
         for act, words in (("json", "Download JSON"), ("csv", "Download CSV"), ("figure", "Download figure"))
@@ -73,8 +73,8 @@ def result(race: Race) -> str:
     return (
         f'<div class="g-race-said" role="status">{first}</div>'
         '<div class="g-scroll" tabindex="0" role="region" aria-label="All measurements">'
-        f'<table class="g-table g-race-table"><thead>{_head()}</thead><tbody>{rows}</tbody></table></div>'
-        f'<ul class="g-race-rest">{rest}</ul><p class="g-small">{_key(race)} {esc(parameters)}</p>'
+        f'<table class="g-table g-race-table"><thead>{_head()}</thead>{lines}</table></div>'
+        f'{_rest(said[HEADLINES:])}{notes}<p class="g-small">{_key(race)} {esc(parameters)}</p>'
         f'<div class="g-codes"><div class="g-acts">{downloads}</div></div>'
         f'<pre hidden data-file="race.json">{esc(to_json(race))}</pre>'
         f'<pre hidden data-file="race.csv">{esc(to_csv(race))}</pre>'
@@ -116,8 +116,8 @@ def _collection(race: Race) -> str:
 
 def _head() -> str:
     names = (
-        ("candidates", ""),
         ("method", ""),
+        ("candidates", ""),
         ("search", "median, 95 %, 99 % of queries"),
         ("in all", "median, with reading the query"),
         ("queries a second", "one at a time / several at once"),
@@ -135,12 +135,19 @@ def _head() -> str:
     )
 
 
-def _row(point: RacePoint) -> str:
+def _line(points: Sequence[RacePoint]) -> str:
+    """The rows of one method, which is named once."""
+    mine = " data-ours" if points[0].method in OURS else ""
+    name = f'<th scope="rowgroup" rowspan="{len(points)}">{esc(points[0].label)}</th>'
+    rows = "".join(f"<tr>{'' if n else name}{_cells(point)}</tr>" for n, point in enumerate(points))
+    return f"<tbody{mine}>{rows}</tbody>"
+
+
+def _cells(point: RacePoint) -> str:
     search = point.search
     synthetic = ' <small title="partly synthetic">synthetic</small>' if point.real < point.size else ""
     cells = (
         f"{point.size:,}{synthetic}",
-        esc(point.label),
         f"<b>{milliseconds(search.p50)}</b> "
         f"<small>{milliseconds(search.p95)}, {milliseconds(search.p99)}</small>",
         "–" if point.whole is None else milliseconds(point.whole.p50),
@@ -150,8 +157,16 @@ def _row(point: RacePoint) -> str:
         f"{point.nbytes / point.size:,.1f}",
         digits(point.build),
     )
-    mine = " data-ours" if point.method in OURS else ""
-    return f"<tr{mine}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    return "".join(f"<td>{cell}</td>" for cell in cells)
+
+
+def _rest(more: Sequence[str]) -> str:
+    """The comparisons that no headline made, to be unfolded."""
+    if not more:
+        return ""
+    items = "".join(f"<li>{esc(sentence)}</li>" for sentence in more)
+    title = plural(len(more), "more comparison")
+    return f'<details class="g-race-rest"><summary>{title}</summary><ul>{items}</ul></details>'
 
 
 def _key(race: Race) -> str:

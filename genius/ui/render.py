@@ -153,6 +153,7 @@ def card(hit: Hit, top: Hit, words: Words) -> str:
     """One hit: picture or text, how well it fits, its address, and what can be done with it."""
     candidate, key = hit.candidate, KEYS[hit.candidate.modality]
     weak = is_weak(hit, top)
+    note = '<span class="g-note" title="a much weaker match than the first">weaker</span>' if weak else ""
     log_prob = (
         ""
         if hit.log_prob is None
@@ -163,15 +164,15 @@ def card(hit: Hit, top: Hit, words: Words) -> str:
         "</button>"
         for act, label, hint in (
             ("more", "More like this", "Search for its neighbours"),
-            ("refine", "Refine with this", "Put it into the query and add your wish"),
-            ("code", "See its code", "Open its address in the Code browser"),
-            ("place", "See on the map", "Show where it lies"),
+            ("refine", "Refine", "Put it into the query and add your wish"),
+            ("code", "Code", "Open its address in the Code browser"),
+            ("place", "Map", "Show where it lies on the map"),
         )
     )
     return (
         f'<li class="g-card{" g-weak" if weak else ""}" data-modality="{key}">'
         f'<div class="g-top"><span class="g-rank">{hit.rank}</span>{tag(candidate.modality)}'
-        f"{'<span class=g-note>weaker match</span>' if weak else ''}</div>"
+        f"{note}</div>"
         f"{_tile(candidate, words, lazy=hit.rank > 12)}"
         f'<div class="g-facts">{meter(hit.score, label="cosine similarity to the query")}{log_prob}</div>'
         '<div title="semantic ID; bold: shared with the first result">'

@@ -91,6 +91,7 @@ def launch_options(folders: Iterable[str]) -> dict[str, Any]:
         "theme": theme(),
         "head": f"<style>{style}</style><script>{script('page')}</script>",
         "allowed_paths": sorted({*folders, str(MEDIA_ROOT)}),
+        "favicon_path": ASSETS / "favicon.png",
         "max_file_size": "20mb",
         "ssr_mode": False,
         "footer_links": ["api", "settings"],

@@ -16,6 +16,11 @@ from genius.ui.examples import EXAMPLES, OPENING
 
 pytestmark = pytest.mark.browser
 CARDS = "#cards .g-ranked .g-card"
+LARGE = """image => new Promise((done) => {
+  image.onload = done;
+  image.src = 'data:image/svg+xml,' +
+    '<svg xmlns=%22http://www.w3.org/2000/svg%22 width=%22900%22 height=%22600%22/>';
+})"""
 
 
 def _search(page, words: str) -> None:
@@ -33,6 +38,8 @@ def test_the_page_opens_on_a_finished_search(visit: Callable) -> None:
     pictures = "[...document.querySelectorAll('.g-ranked img, .g-examples img')].slice(0, 8)"
     page.wait_for_function(f"{pictures}.every(picture => picture.naturalWidth > 0)")
     assert page.locator(".g-ranked img:not([alt]), .g-ranked img[alt='']").count() == 0
+    form, answer = (page.locator(part).bounding_box() for part in ("#ask-top", "#answer-head"))
+    assert form["y"] == answer["y"], "what is empty, as the note of a limit, takes no room"
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
@@ -80,6 +87,9 @@ def test_views_beams_comparison_and_taking_away(visit: Callable) -> None:
     page.click("role=tab[name='Compare with CLIP']")
     page.wait_for_selector("#compare .g-row")
     assert page.locator("#compare section").count() == 2 and page.locator("#compare .g-shared").count() > 0
+    small = page.locator("#compare .g-mini img").first
+    small.evaluate(LARGE)
+    assert small.bounding_box()["width"] == small.bounding_box()["height"] == 56, "large ones are not cut"
     page.click("role=tab[name='Link, JSON, API']")
     link = page.locator("#share a.g-link").inner_text()
     assert link.startswith("http://127.0.0.1") and "q=cat" in link

@@ -80,13 +80,19 @@ def test_a_race_grows_is_taken_along_and_found_again(visit: Callable) -> None:
     assert race.finished and record.recorded() == (race, True)
     assert len(list(csv.DictReader(taken["race.csv"].splitlines()))) == 8
     assert taken["race.svg"].startswith("<svg") and "GENIUS" in taken["race.svg"]
-    shown = page.locator("#race-result tbody tr td:nth-child(3) b").all_inner_texts()
+    shown = page.locator("#race-result tbody td b").all_inner_texts()
     assert len(shown) == len(json.loads(taken["race.json"])["points"])
 
     again = _open(visit, width=390, dark=True)
     again.wait_for_function(f"{POINTS} === 8")
     assert "This machine's last race" in again.locator("#race-about").inner_text()
     assert again.evaluate("document.documentElement.scrollWidth") <= 390
+    bottom = "element => element.getBoundingClientRect().bottom"
+    for width in (1440, 390):  # the chart keeps to its frame when a window changes
+        again.set_viewport_size({"width": width, "height": 844})
+        again.wait_for_timeout(1500)
+        drawn = again.locator("#race-chart .main-svg").first.evaluate(bottom)
+        assert drawn <= again.locator("#race-chart .g-race-frame").evaluate(bottom)
 
 
 def test_a_race_is_stopped_while_somebody_searches_and_waits(visit: Callable) -> None:
