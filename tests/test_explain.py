@@ -237,6 +237,15 @@ def test_words_are_put_together_until_they_hold_of_most() -> None:
     assert _picked(mostly, near, {}) == "running", "one of five is no part of the name"
 
 
+def test_members_count_where_captions_are_alike() -> None:
+    near = {"bubble": 0.6, "speaker": 0.5}
+    captions = {"speech bubble": 20, "thought bubble": 1, "speaker": 2, "loud speaker": 2}
+    inside, around = Counted.of(captions), Counted.of((*captions, "thing"))
+    assert pick(contrast(inside, around), inside, around, near, 2).text == "bubble"
+    inside = Counted.of((*captions,))
+    assert pick(contrast(inside, around), inside, around, near, 2).text == "bubble · speaker"
+
+
 def test_words_that_hold_of_few_name_nothing() -> None:
     near = {"pig": 0.9}
     assert _picked(("a pig", "pig", *"abcdef"), near, {}) == "pig"

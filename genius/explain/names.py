@@ -41,19 +41,19 @@ WORTH = 0.3
 """A term that is worth less names nothing."""
 
 ALONE = 2 / 3
-"""A word that is true of this share of a code's captions is its whole name."""
+"""A word that is true of this share of a code's members is its whole name."""
 
 HALF = 0.5
 """Two words that are true of this share are a name; if not, a third one is put to them."""
 
 FURTHER = 0.15
-"""A further word of a name is true of this share of the captions more."""
+"""A further word of a name is true of this share of the members more."""
 
 LEAST = 0.25
 """Words that are true of a smaller share name nothing: the code holds too many different things."""
 
 OF_KIND = 0.4
-"""The share of captions a kind must be nearest to before it can name a code, all others being guesses.
+"""The share of a code's members whose captions must be nearest to a kind that names it.
 
 Of what clip art keeps in a folder that is called like a kind, some three in five captions are nearest to that
 kind; so this share stands for about two thirds.
@@ -128,20 +128,28 @@ def _says(word: str) -> bool:
 
 @dataclass(frozen=True)
 class Counted:
-    """What each of some different captions says, in how many each term stands, and of what kinds each is."""
+    """What each of some different captions says, in how many each term stands, and of what kinds each is.
+
+    `members` are the candidates that have each caption: ten of them may be called "mountain".
+    """
 
     said: tuple[tuple[str, ...], ...]
     terms: Counter[str]
     kinds: tuple[tuple[str, ...], ...]
+    members: tuple[int, ...]
 
     @classmethod
-    def of(cls, captions: Collection[str], kinds: Mapping[str, tuple[str, ...]] | None = None) -> Counted:
-        """Counts of different captions, whose kinds are known or not."""
-        said = tuple(terms_of(caption) for caption in captions)
+    def of(
+        cls, captions: Collection[str] | Mapping[str, int], kinds: Mapping[str, tuple[str, ...]] | None = None
+    ) -> Counted:
+        """Counts of captions, each with the number of its members or once each; kinds are known or not."""
+        members = Counter(captions)
+        said = tuple(terms_of(caption) for caption in members)
         return cls(
             said,
             Counter(term for terms in said for term in terms),
-            tuple((kinds or {}).get(caption, ()) for caption in captions),
+            tuple((kinds or {}).get(caption, ()) for caption in members),
+            tuple(members.values()),
         )
 
     @cached_property
@@ -157,6 +165,10 @@ class Counted:
     def captions(self) -> int:
         """How many captions there are."""
         return len(self.said)
+
+    def share(self, numbers: Collection[int]) -> float:
+        """The share of all members that have the captions of these numbers."""
+        return sum(self.members[number] for number in numbers) / sum(self.members)
 
     def saying(self, term: str) -> set[int]:
         """The numbers of the captions a term stands in."""
@@ -222,7 +234,7 @@ def name_codes(
                 counted[prefix], counted[prefix[:-1]], np.sum(parts, axis=0), len(prefix), above
             )
     anywhere = {}
-    everything = Counted.of(set(captions) - {""}, kinds)
+    everything = Counted.of([caption for caption in captions if caption], kinds)
     for (level, code), texts in _grouped(codes, captions, lambda row, level: (level, row[level])).items():
         if level > 0 and len(texts) >= MIN_CAPTIONS:
             inside = Counted.of(texts, kinds if level < MAIN else None)
@@ -232,13 +244,13 @@ def name_codes(
 
 def _grouped(
     codes: NDArray[np.int64], captions: Sequence[str], key: Callable[[list[int], int], tuple[int, ...]]
-) -> dict[tuple[int, ...], set[str]]:
-    """The different captions under every key of a candidate's codes and a level."""
-    found: dict[tuple[int, ...], set[str]] = defaultdict(set)
+) -> dict[tuple[int, ...], Counter[str]]:
+    """The captions under every key of a candidate's codes and a level, and how many candidates have each."""
+    found: dict[tuple[int, ...], Counter[str]] = defaultdict(Counter)
     for row, caption in zip(codes.tolist(), captions, strict=True):
         if caption:
             for level in range(len(row)):
-                found[key(row, level)].add(caption)
+                found[key(row, level)][caption] += 1
     return found
 
 
@@ -342,7 +354,7 @@ def pick(
         return Name("", 0.0, words)
     holds = {term: kinds.get(term) or inside.saying(term) for term in ranked}
     name = _together(holds, worth, inside, kinds)
-    if len(set[int]().union(*(holds[term] for term in name))) < LEAST * inside.captions:
+    if inside.share(set[int]().union(*(holds[term] for term in name))) < LEAST:
         return Name("", 0.0, words)
     return Name(" · ".join(name), min(worth[ranked[0]], 1.0), words)
 
@@ -352,7 +364,7 @@ def _kinds(inside: Counted, near: Mapping[str, float]) -> dict[str, set[int]]:
     return {
         kind: held
         for kind, held in inside.of_kinds.items()
-        if near.get(kind, 0.0) >= LIKE_KIND and len(held) >= OF_KIND * inside.captions
+        if near.get(kind, 0.0) >= LIKE_KIND and inside.share(held) >= OF_KIND
     }
 
 
@@ -364,18 +376,18 @@ def _together(
     What a word lacks is another that holds of captions it does not; a kind lacks an example.
     """
     first, *others = holds
-    if inside.terms[first] >= ALONE * inside.captions:
+    if inside.share(inside.saying(first)) >= ALONE:
         return [first]
     if first in kinds:
-        examples = [term for term in others if term not in kinds and inside.terms[term] > 1]
+        examples = [term for term in others if term not in kinds and len(holds[term]) > 1]
         examples = [term for term in examples if not _akin(term, first)]
         return [first, *examples[:1]]
     name, told = [first], holds[first]
     for enough in (ALONE, HALF):
         others = [term for term in others if not any(_akin(term, known) for known in name)]
-        new = {term: len(holds[term] - told) for term in others}
+        new = {term: inside.share(holds[term] - told) for term in others}
         best = max(others, key=lambda term: worth[term] * new[term], default="")
-        if len(told) >= enough * inside.captions or not best or new[best] < FURTHER * inside.captions:
+        if inside.share(told) >= enough or not best or new[best] < FURTHER:
             break
         name.append(best)
         told = told | holds[best]
