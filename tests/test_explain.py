@@ -174,6 +174,8 @@ def test_words_of_a_caption() -> None:
     assert terms_of("Flag of the Faroe Islands") == ("flag", "faroe", "islands", "faroe islands")
     assert terms_of("A!") == () and terms_of("") == ()
     assert "cat face" in terms_of("cat face, cat face")
+    assert terms_of("woman wearing turban")[3:] == ("wearing turban",)
+    assert "woman walking" in terms_of("woman walking, dark skin tone")
 
 
 def test_codes_are_named_by_what_sets_them_apart_and_lies_near() -> None:
@@ -226,7 +228,10 @@ def test_many_things_of_one_kind_are_named_by_it_and_an_example() -> None:
     assert _picked(BEASTS, near, kinds) == "animal · rabbit"
     assert _picked(BEASTS, near | {"animal": 0.4}, kinds) == "rabbit · pig", "the kind lies elsewhere"
     assert _picked(BEASTS, near, dict.fromkeys(BEASTS[:3], ("animal",))) == "rabbit · pig", "few are of it"
-    assert _picked(("a cat", "black cat", "cat"), {"cat": 0.5, "animal": 0.9}, {"cat": ("animal",)}) == "cat"
+    cats = ("a cat", "black cat", "cat", "cat on a mat", "kitten")
+    assert _picked(cats, {"cat": 0.5, "animal": 0.9}, dict.fromkeys(cats, ("animal",))) == "cat", (
+        "they say so"
+    )
 
 
 def test_words_are_put_together_until_they_hold_of_most() -> None:

@@ -110,6 +110,8 @@ class Name:
 def terms_of(caption: str) -> tuple[str, ...]:
     """The words of a caption and its pairs of neighbouring words, each once, in their order.
 
+    Of "woman wearing turban", "woman wearing" is no pair: what she wears is missing.
+
     >>> terms_of("Flag of the Faroe Islands")
     ('flag', 'faroe', 'islands', 'faroe islands')
     """
@@ -118,7 +120,9 @@ def terms_of(caption: str) -> tuple[str, ...]:
     for clause in _CLAUSES.split(caption):
         words = [word.lower() for word in _WORD.findall(clause)]
         found += [word for word in words if _says(word)]
-        pairs += [f"{one} {two}" for one, two in pairwise(words) if _says(one) and _says(two)]
+        whole = [*pairwise(words)]
+        whole = [(one, two) for one, two in whole[:-1] if not two.endswith("ing")] + whole[-1:]
+        pairs += [f"{one} {two}" for one, two in whole if _says(one) and _says(two)]
     return tuple(dict.fromkeys((*found, *pairs)))
 
 
@@ -333,20 +337,17 @@ def pick(
     """
     apart = [term for term in sorted(scores, key=lambda t: (-scores[t], t)) if scores[term] >= APART]
     words = tuple(_whole(apart, inside.terms)[:WORDS])
-    kinds = _kinds(inside, near) if level == MAIN else {}
-    true = inside.terms | Counter({kind: len(captions) for kind, captions in kinds.items()})
-    total = {term: len(around.of_kinds[term]) if term in kinds else around.terms[term] for term in near}
-    fits = {term: _fit(true[term], inside.captions, total[term]) for term in near}
+    kinds: dict[str, set[int]] = {}
     if level == MAIN:
-        cover = {term: sqrt(true[term] / inside.captions) for term in near}
-        most = max(COMMON * around.captions, 25)
-        worth = {
-            term: 0.6 * near[term] * (0.4 + 0.6 * cover[term]) + 0.4 * sqrt(fits[term])
-            for term in near
-            if total[term] <= most
-        }
+        worth = _worth_at_main(inside, around, near, kinds)
+        best = max(worth, key=lambda term: worth[term], default="")
+        if inside.share(inside.saying(best)) < ALONE:  # else the captions have a word of their own
+            kinds = _kinds(inside, near)
+            worth = _worth_at_main(inside, around, near, kinds)
     else:
+        fits = {term: _fit(inside.terms[term], inside.captions, around.terms[term]) for term in near}
         worth = {t: sqrt(fits[t]) * (0.7 + 0.3 * near[t]) for t in near if scores.get(t, 0.0) >= APART}
+    true = inside.terms | Counter({kind: len(captions) for kind, captions in kinds.items()})
     said = set(taken.replace(" · ", " ").split())
     ranked = [t for t in sorted(worth, key=lambda t: (-worth[t], t))[:60] if not said & set(t.split())]
     ranked = [term for term in _whole(ranked, true) if worth[term] >= WORTH]
@@ -357,6 +358,21 @@ def pick(
     if inside.share(set[int]().union(*(holds[term] for term in name))) < LEAST:
         return Name("", 0.0, words)
     return Name(" · ".join(name), min(worth[ranked[0]], 1.0), words)
+
+
+def _worth_at_main(
+    inside: Counted, around: Counted, near: Mapping[str, float], kinds: Mapping[str, set[int]]
+) -> dict[str, float]:
+    """What each term is worth as a name at the level of the main thing, if it is not too common for one."""
+    worth = {}
+    for term, cosine in near.items():
+        true = len(kinds[term]) if term in kinds else inside.terms[term]
+        total = len(around.of_kinds[term]) if term in kinds else around.terms[term]
+        if total <= max(COMMON * around.captions, 25):
+            cover = sqrt(true / inside.captions)
+            fit = _fit(true, inside.captions, total)
+            worth[term] = 0.6 * cosine * (0.4 + 0.6 * cover) + 0.4 * sqrt(fit)
+    return worth
 
 
 def _kinds(inside: Counted, near: Mapping[str, float]) -> dict[str, set[int]]:
