@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,7 @@ from tiny import make_tiny_pictures
 
 from genius import cli, engine, training
 from genius.explain import maps
-from genius.explain.explanation import folder_of, read_names
+from genius.explain.explanation import ARRAYS_FILE, WORDS_FILE, folder_of, read_names
 from genius.training.presets import PAPER
 from genius.training.shape import Shape
 
@@ -291,6 +292,15 @@ def test_an_index_is_explained(
     assert "| image and text | 30 |" in printed and "| image and text | 30 |" in document.read_text()
     assert str(folder_of(index)) in printed
     assert all(len(prefix) > 1 for prefix in read_names(index))
+    words, arrays = ((folder_of(index) / name).read_bytes() for name in (WORDS_FILE, ARRAYS_FILE))
+    assert run("explain", "--index", index, "--names") == 0
+    assert (folder_of(index) / WORDS_FILE).read_bytes() == words, "only the names were made again"
+    assert (folder_of(index) / ARRAYS_FILE).read_bytes() == arrays
+    assert run("explain", "--index", index, "--names", "--groceries", tmp_path) == 2
+    assert "Leave out --groceries" in capsys.readouterr().err
+    shutil.rmtree(folder_of(index))
+    assert run("explain", "--index", index, "--names") == 2
+    assert "Leave out --names" in capsys.readouterr().err
 
 
 def test_what_cannot_be_explained_is_said(

@@ -28,6 +28,9 @@ def add(commands: Any) -> None:
         metavar="FILE",
         help="a Markdown file whose tables and figures are written anew",
     )
+    parser.add_argument(
+        "--names", action="store_true", help="name the codes again, and keep the maps and measures there are"
+    )
     add_bundle(parser)
     parser.set_defaults(handle=explain)
 
@@ -42,11 +45,17 @@ def explain(args: argparse.Namespace) -> None:
         )
     if args.report is not None and not args.report.is_file():
         raise UserError(f"There is no {args.report}. Name a file with marked places, such as docs/codes.md.")
+    if args.names and args.groceries is not None:
+        raise UserError("--names measures nothing. Leave out --groceries, whose measures are kept.")
     from genius.engine import Engine
     from genius.explain import compute, report
+    from genius.explain.explanation import open_explanation
 
     engine = Engine.load(args.bundle, args.index)
     print_notes(engine.notes)
+    known = open_explanation(args.index, engine.index.candidates) if args.names else None
+    if args.names and known is None:
+        raise UserError(f"{args.index} has not been explained yet. Leave out --names.")
     with ExitStack() as bars:
         shown: dict[str, Any] = {}
 
@@ -56,7 +65,11 @@ def explain(args: argparse.Namespace) -> None:
                 shown[doing] = bars.enter_context(progress_bar(doing))
             shown[doing](done, total)
 
-        explanation = compute.explain(engine, progress)
+        explanation = (
+            compute.explain(engine, progress)
+            if known is None
+            else compute.named_again(known, engine, progress)
+        )
         if args.groceries is not None:
             explanation = compute.with_groceries(explanation, engine, args.groceries, progress)
     folder = explanation.save(args.index)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genius.explain import maps, names
-from genius.explain.atlas import Atlas, codes_of
+from genius.explain.atlas import Atlas, Prefix, codes_of
 from genius.explain.explanation import ADDRESS, CLIP, FUSED, Explanation, after
 from genius.explain.labels import groceries, known_labels
 from genius.explain.measures import Agreement, LabelMeasure, agreement, label_measures
@@ -61,14 +61,20 @@ def explain(engine: Embedder, progress: Progress, *, with_maps: bool = True) -> 
     z = engine.fused(index.candidates, lambda done, all_: progress("reading pictures and texts", done, all_))
     codes = index.codes(np.arange(len(z)))
     residuals = residual_lengths(z, codes, books)
-    progress("naming codes", 0, 1)
-    named, anywhere = names.name_codes(index.candidates, codes, books, _embed_terms(engine, progress))
+    named, anywhere = _names(engine, codes, progress)
     mapped = maps.sample(len(z))
     laid_out = _maps(index, Atlas(index, residuals, books), z, mapped, progress) if with_maps else {}
     labels, agreements = measure(index.candidates, codes)
     return Explanation(
         residuals.astype(np.float16), named, anywhere, mapped, laid_out, labels, agreements, maps.SETTINGS
     )
+
+
+def named_again(explanation: Explanation, engine: Embedder, progress: Progress) -> Explanation:
+    """The same with new names: captions alone are read, no pictures."""
+    codes = engine.index.codes(np.arange(len(explanation.residuals)))
+    named, anywhere = _names(engine, codes, progress)
+    return replace(explanation, names=named, anywhere=anywhere)
 
 
 def residual_lengths(
@@ -102,6 +108,13 @@ def with_groceries(
     codes = codes_of(z, engine.codebooks)
     more = tuple(one for kind in kinds for one in label_measures(codes, kind))
     return replace(explanation, labels=explanation.labels + more)
+
+
+def _names(
+    engine: Embedder, codes: NDArray[np.int64], progress: Progress
+) -> tuple[dict[Prefix, names.Name], dict[tuple[int, int], names.Name]]:
+    progress("naming codes", 0, 1)
+    return names.name_codes(engine.index.candidates, codes, engine.codebooks, _embed_terms(engine, progress))
 
 
 def _embed_terms(engine: Embedder, progress: Progress) -> names.EmbedTerms:

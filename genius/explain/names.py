@@ -1,15 +1,17 @@
 """Automatic names of codes: the words that set a code apart from its siblings, checked by the text tower.
 
 A name is made of words that stand in the captions under a code more often than elsewhere under its parent,
-and whose own vector lies where the code is. Where there is too little to go by, there is no name.
+and whose own vector lies where the code is; at the level of the main thing also of a kind, such as "animal",
+which captions seldom say. One word is put to another until most captions are told of. Where there is too
+little to go by, or too many different things, there is no name.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from math import log, sqrt
@@ -38,8 +40,52 @@ CLOSEST = 30
 WORTH = 0.3
 """A term that is worth less names nothing."""
 
+ALONE = 2 / 3
+"""A word that is true of this share of a code's members is its whole name."""
+
+HALF = 0.5
+"""Two words that are true of this share are a name; if not, a third one is put to them."""
+
+FURTHER = 0.15
+"""A further word of a name is true of this share of the members more."""
+
+LEAST = 0.25
+"""Words that are true of a smaller share name nothing: the code holds too many different things."""
+
+OF_KIND = 0.4
+"""The share of a code's members whose captions must be nearest to a kind that names it.
+
+Of what clip art keeps in a folder that is called like a kind, some three in five captions are nearest to that
+kind; so this share stands for about two thirds.
+"""
+
+LIKE_KIND = 0.5
+"""The cosine between a kind and a code it can name."""
+
 SURE = 0.5
 """From this confidence on a name is called sure."""
+
+KINDS: Mapping[str, str] = (
+    dict.fromkeys(("animal", "plant", "food", "vehicle", "clothes", "electronics", "symbol", "person"), "")
+    | dict.fromkeys(("bird", "fish", "insect", "reptile"), "animal")
+    | dict.fromkeys(("flower", "tree"), "plant")
+    | dict.fromkeys(("fruit", "vegetable", "dessert"), "food")
+    | dict.fromkeys(("boat", "aircraft"), "vehicle")
+    | dict.fromkeys(("shoes", "jewelry"), "clothes")
+    | dict.fromkeys(("computer", "phone", "camera"), "electronics")
+    | dict.fromkeys(("arrow", "shape", "logo", "religion", "zodiac", "punctuation"), "symbol")
+    | dict.fromkeys(("face", "family", "occupation", "fantasy"), "person")
+    | dict.fromkeys(("drink", "dishes", "furniture", "container", "tool", "weapon", "machine", "toy"), "")
+    | dict.fromkeys(("building", "landscape", "map", "flag", "weather", "space", "traffic sign"), "")
+    | dict.fromkeys(("sport", "game", "music", "art", "decoration", "holiday", "science", "medicine"), "")
+    | dict.fromkeys(("document", "book", "mail", "money"), "")
+    | dict.fromkeys(("gesture", "hand", "body", "emotion"), "")
+)
+"""Kinds of things, as the sections of emoji lists and clip art are called, each with the wider kind it is of.
+
+Captions say "rabbit" and "pig", hardly ever "animal". Each is taken to be of the kind that its vector is
+nearest to.
+"""
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _CLAUSES = re.compile(r"[,;:()–—/]")
@@ -64,6 +110,8 @@ class Name:
 def terms_of(caption: str) -> tuple[str, ...]:
     """The words of a caption and its pairs of neighbouring words, each once, in their order.
 
+    Of "woman wearing turban", "woman wearing" is no pair: what she wears is missing.
+
     >>> terms_of("Flag of the Faroe Islands")
     ('flag', 'faroe', 'islands', 'faroe islands')
     """
@@ -72,7 +120,9 @@ def terms_of(caption: str) -> tuple[str, ...]:
     for clause in _CLAUSES.split(caption):
         words = [word.lower() for word in _WORD.findall(clause)]
         found += [word for word in words if _says(word)]
-        pairs += [f"{one} {two}" for one, two in pairwise(words) if _says(one) and _says(two)]
+        whole = [*pairwise(words)]
+        whole = [(one, two) for one, two in whole[:-1] if not two.endswith("ing")] + whole[-1:]
+        pairs += [f"{one} {two}" for one, two in whole if _says(one) and _says(two)]
     return tuple(dict.fromkeys((*found, *pairs)))
 
 
@@ -82,15 +132,51 @@ def _says(word: str) -> bool:
 
 @dataclass(frozen=True)
 class Counted:
-    """Among how many different captions each term stands in how many."""
+    """What each of some different captions says, in how many each term stands, and of what kinds each is.
 
-    captions: int
+    `members` are the candidates that have each caption: ten of them may be called "mountain".
+    """
+
+    said: tuple[tuple[str, ...], ...]
     terms: Counter[str]
+    kinds: tuple[tuple[str, ...], ...]
+    members: tuple[int, ...]
 
     @classmethod
-    def of(cls, captions: set[str]) -> Counted:
-        """Counts of different captions."""
-        return cls(len(captions), Counter(term for caption in captions for term in terms_of(caption)))
+    def of(
+        cls, captions: Collection[str] | Mapping[str, int], kinds: Mapping[str, tuple[str, ...]] | None = None
+    ) -> Counted:
+        """Counts of captions, each with the number of its members or once each; kinds are known or not."""
+        members = Counter(captions)
+        said = tuple(terms_of(caption) for caption in members)
+        return cls(
+            said,
+            Counter(term for terms in said for term in terms),
+            tuple((kinds or {}).get(caption, ()) for caption in members),
+            tuple(members.values()),
+        )
+
+    @cached_property
+    def of_kinds(self) -> dict[str, set[int]]:
+        """The numbers of the captions that are of each kind, or say so."""
+        found: dict[str, set[int]] = {kind: set() for kind in KINDS}
+        for number, (terms, kinds) in enumerate(zip(self.said, self.kinds, strict=True)):
+            for kind in (KINDS.keys() & terms).union(kinds):
+                found[kind].add(number)
+        return found
+
+    @property
+    def captions(self) -> int:
+        """How many captions there are."""
+        return len(self.said)
+
+    def share(self, numbers: Collection[int]) -> float:
+        """The share of all members that have the captions of these numbers."""
+        return sum(self.members[number] for number in numbers) / sum(self.members)
+
+    def saying(self, term: str) -> set[int]:
+        """The numbers of the captions a term stands in."""
+        return {number for number, terms in enumerate(self.said) if term in terms}
 
 
 def contrast(inside: Counted, around: Counted) -> dict[str, float]:
@@ -137,7 +223,12 @@ def name_codes(
     captions = captions_of(candidates)
     vocabulary = Vocabulary.of(captions, books, embed)
     prefixes = _grouped(codes, captions, lambda row, level: tuple(row[: level + 1]))
-    counted = {prefix: Counted.of(texts) for prefix, texts in prefixes.items() if len(texts) >= MIN_CAPTIONS}
+    kinds = vocabulary.kinds
+    counted = {
+        prefix: Counted.of(texts, kinds if len(prefix) <= MAIN else None)
+        for prefix, texts in prefixes.items()
+        if len(texts) >= MIN_CAPTIONS
+    }
     named: dict[tuple[int, ...], Name] = {}
     for prefix in sorted(counted, key=len):  # a parent is named before its children
         if len(prefix) > 1:
@@ -147,33 +238,36 @@ def name_codes(
                 counted[prefix], counted[prefix[:-1]], np.sum(parts, axis=0), len(prefix), above
             )
     anywhere = {}
-    everything = Counted.of(set(captions) - {""})
+    everything = Counted.of([caption for caption in captions if caption], kinds)
     for (level, code), texts in _grouped(codes, captions, lambda row, level: (level, row[level])).items():
         if level > 0 and len(texts) >= MIN_CAPTIONS:
-            anywhere[level, code] = vocabulary.name(
-                Counted.of(texts), everything, books[level][code], level + 1
-            )
+            inside = Counted.of(texts, kinds if level < MAIN else None)
+            anywhere[level, code] = vocabulary.name(inside, everything, books[level][code], level + 1)
     return named, anywhere
 
 
 def _grouped(
     codes: NDArray[np.int64], captions: Sequence[str], key: Callable[[list[int], int], tuple[int, ...]]
-) -> dict[tuple[int, ...], set[str]]:
-    """The different captions under every key of a candidate's codes and a level."""
-    found: dict[tuple[int, ...], set[str]] = defaultdict(set)
+) -> dict[tuple[int, ...], Counter[str]]:
+    """The captions under every key of a candidate's codes and a level, and how many candidates have each."""
+    found: dict[tuple[int, ...], Counter[str]] = defaultdict(Counter)
     for row, caption in zip(codes.tolist(), captions, strict=True):
         if caption:
             for level in range(len(row)):
-                found[key(row, level)].add(caption)
+                found[key(row, level)][caption] += 1
     return found
 
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """The terms of a collection's captions, and unit vectors [k, d] of what each says beyond being a text."""
+    """The terms of a collection's captions, and unit vectors [k, d] of what each says beyond being a text.
+
+    `kinds` are those that each caption is nearest to; their words are among the terms.
+    """
 
     terms: tuple[str, ...]
     vectors: NDArray[np.float32]
+    kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def _place(self) -> dict[str, int]:
@@ -183,14 +277,19 @@ class Vocabulary:
     def of(
         cls, captions: Sequence[str], books: Sequence[NDArray[np.float32]], embed: EmbedTerms
     ) -> Vocabulary:
-        """Terms that stand in two different captions at least."""
-        counts = Counter(term for caption in sorted(set(captions)) for term in terms_of(caption))
-        terms = tuple(
-            sorted((term for term, count in counts.items() if count > 1), key=lambda t: (len(t), t))
-        )
-        if not terms:
+        """Terms that stand in two different captions at least, and the kinds of things."""
+        different = sorted(set(captions) - {""})
+        counts = Counter(term for caption in different for term in terms_of(caption))
+        shared = {term for term, count in counts.items() if count > 1}
+        if not shared:
             return cls((), np.zeros((0, books[0].shape[1]), np.float32))
-        return cls(terms, _unit(_without_kind(embed(terms), books[0])))
+        terms = tuple(sorted(shared | KINDS.keys(), key=lambda t: (len(t), t)))
+        said = _unit(_without_kind(embed((*terms, *different)), books[0]))
+        vectors, of_captions = said[: len(terms)], said[len(terms) :]
+        kinds = [place for place, term in enumerate(terms) if term in KINDS]
+        nearest = (of_captions @ vectors[kinds].T).argmax(1).tolist()
+        of_kinds = [_with_wider(terms[kinds[near]]) for near in nearest]
+        return cls(terms, vectors, dict(zip(different, of_kinds, strict=True)))
 
     def name(
         self, inside: Counted, around: Counted, vector: NDArray[np.float32], level: int, taken: str = ""
@@ -198,9 +297,18 @@ class Vocabulary:
         """The name of what lies at a vector [d], whose captions are some of those `around`."""
         cosines = self.vectors @ _unit(vector)
         closest = np.argsort(-cosines, kind="stable")[:CLOSEST].tolist()
-        held = [place for term in inside.terms if (place := self._place.get(term)) is not None]
+        held = [place for term in (*inside.terms, *KINDS) if (place := self._place.get(term)) is not None]
         near = {self.terms[place]: float(cosines[place]) for place in {*closest, *held}}
         return pick(contrast(inside, around), inside, around, near, level, taken)
+
+
+def _with_wider(kind: str) -> tuple[str, ...]:
+    """A kind and the wider one it is of, if there is one.
+
+    >>> _with_wider("bird")
+    ('bird', 'animal')
+    """
+    return (kind, KINDS[kind]) if KINDS[kind] else (kind,)
 
 
 def _without_kind(z: NDArray[np.float32], first: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -221,34 +329,85 @@ def pick(
     level: int,
     taken: str = "",
 ) -> Name:
-    """Choose a name of one word or two, and the words that set a code of a level (counted from 1) apart.
+    """Choose a name of one to three words, and the words that set a code of a level (counted from 1) apart.
 
     scores: contrast of each term; near: cosine between term and code; taken: the parent's name, whose words
     say nothing new. At level 2 it counts most that a term lies near; deeper, where siblings are alike, that
     it stands in captions here and not there.
     """
     apart = [term for term in sorted(scores, key=lambda t: (-scores[t], t)) if scores[term] >= APART]
-    words = tuple(_whole(apart, inside)[:WORDS])
-    fits = {term: _fit(inside.terms[term], inside.captions, around.terms[term]) for term in near}
+    words = tuple(_whole(apart, inside.terms)[:WORDS])
+    kinds: dict[str, set[int]] = {}
     if level == MAIN:
-        cover = {term: sqrt(inside.terms[term] / inside.captions) for term in near}
-        most = max(COMMON * around.captions, 25)
-        worth = {
-            term: 0.6 * near[term] * (0.4 + 0.6 * cover[term]) + 0.4 * sqrt(fits[term])
-            for term in near
-            if around.terms[term] <= most
-        }
+        worth = _worth_at_main(inside, around, near, kinds)
+        best = max(worth, key=lambda term: worth[term], default="")
+        if inside.share(inside.saying(best)) < ALONE:  # else the captions have a word of their own
+            kinds = _kinds(inside, near)
+            worth = _worth_at_main(inside, around, near, kinds)
     else:
+        fits = {term: _fit(inside.terms[term], inside.captions, around.terms[term]) for term in near}
         worth = {t: sqrt(fits[t]) * (0.7 + 0.3 * near[t]) for t in near if scores.get(t, 0.0) >= APART}
+    true = inside.terms | Counter({kind: len(captions) for kind, captions in kinds.items()})
     said = set(taken.replace(" · ", " ").split())
     ranked = [t for t in sorted(worth, key=lambda t: (-worth[t], t))[:60] if not said & set(t.split())]
-    ranked = [term for term in _whole(ranked, inside) if worth[term] >= WORTH]
+    ranked = [term for term in _whole(ranked, true) if worth[term] >= WORTH]
     if not ranked:
         return Name("", 0.0, words)
-    first = ranked[0]
-    second = next((term for term in ranked[1:8] if not _akin(term, first)), "")
-    enough = inside.terms[first] >= 0.5 * inside.captions or not second
-    return Name(first if enough else f"{first} · {second}", min(worth[first], 1.0), words)
+    holds = {term: kinds.get(term) or inside.saying(term) for term in ranked}
+    name = _together(holds, worth, inside, kinds)
+    if inside.share(set[int]().union(*(holds[term] for term in name))) < LEAST:
+        return Name("", 0.0, words)
+    return Name(" · ".join(name), min(worth[ranked[0]], 1.0), words)
+
+
+def _worth_at_main(
+    inside: Counted, around: Counted, near: Mapping[str, float], kinds: Mapping[str, set[int]]
+) -> dict[str, float]:
+    """What each term is worth as a name at the level of the main thing, if it is not too common for one."""
+    worth = {}
+    for term, cosine in near.items():
+        true = len(kinds[term]) if term in kinds else inside.terms[term]
+        total = len(around.of_kinds[term]) if term in kinds else around.terms[term]
+        if total <= max(COMMON * around.captions, 25):
+            cover = sqrt(true / inside.captions)
+            fit = _fit(true, inside.captions, total)
+            worth[term] = 0.6 * cosine * (0.4 + 0.6 * cover) + 0.4 * sqrt(fit)
+    return worth
+
+
+def _kinds(inside: Counted, near: Mapping[str, float]) -> dict[str, set[int]]:
+    """The kinds that can name a code whose captions are `inside`, and the captions of each."""
+    return {
+        kind: held
+        for kind, held in inside.of_kinds.items()
+        if near.get(kind, 0.0) >= LIKE_KIND and inside.share(held) >= OF_KIND
+    }
+
+
+def _together(
+    holds: Mapping[str, set[int]], worth: Mapping[str, float], inside: Counted, kinds: Collection[str]
+) -> list[str]:
+    """The words of a name, of those that hold of some captions each, best first: the best, and what it lacks.
+
+    What a word lacks is another that holds of captions it does not; a kind lacks an example.
+    """
+    first, *others = holds
+    if inside.share(inside.saying(first)) >= ALONE:
+        return [first]
+    if first in kinds:
+        examples = [term for term in others if term not in kinds and len(holds[term]) > 1]
+        examples = [term for term in examples if not _akin(term, first)]
+        return [first, *examples[:1]]
+    name, told = [first], holds[first]
+    for enough in (ALONE, HALF):
+        others = [term for term in others if not any(_akin(term, known) for known in name)]
+        new = {term: inside.share(holds[term] - told) for term in others}
+        best = max(others, key=lambda term: worth[term] * new[term], default="")
+        if inside.share(told) >= enough or not best or new[best] < FURTHER:
+            break
+        name.append(best)
+        told = told | holds[best]
+    return sorted(name, key=lambda term: term not in kinds)
 
 
 def _fit(inside: int, captions: int, around: int) -> float:
@@ -256,7 +415,7 @@ def _fit(inside: int, captions: int, around: int) -> float:
     return 2 * inside / (captions + around) if inside else 0.0
 
 
-def _whole(terms: Sequence[str], inside: Counted) -> list[str]:
+def _whole(terms: Sequence[str], true: Mapping[str, int]) -> list[str]:
     """Terms without the parts of better ones: of `signal flag`, `signal` and `flag`, those that say most.
 
     A pair of words stays if it stands nearly wherever its rarer word does, and a word stays if it does not
@@ -266,8 +425,8 @@ def _whole(terms: Sequence[str], inside: Counted) -> list[str]:
     for term in terms:
         parts = term.split()
         if len(parts) > 1:
-            rarer = min(inside.terms[part] for part in parts)
-            if inside.terms[term] < 0.8 * rarer or inside.terms[term] == 0 < rarer:
+            rarer = min(true.get(part, 0) for part in parts)
+            if true.get(term, 0) < 0.8 * rarer or true.get(term, 0) == 0 < rarer:
                 continue
         if not any(set(parts) & set(other.split()) for other in kept):
             kept.append(term)

@@ -57,7 +57,7 @@ def label_table(explanation: Explanation) -> str:
 def name_table(explanation: Explanation) -> str:
     """How many prefixes have a name, level by level."""
     lines = [
-        "| level | named beginnings | with too little to go by | mean confidence |",
+        "| level | named beginnings | without a name | mean confidence |",
         "| --- | --- | --- | --- |",
     ]
     for level in sorted({len(prefix) for prefix in explanation.names}):

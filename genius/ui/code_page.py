@@ -166,7 +166,7 @@ def _head(page: CodePage, guide: Guide) -> str:
 
 def _sure(name: Name | None) -> str:
     if name is None or not name.text:
-        return '<span class="g-auto">no name: too few captions to go by</span>'
+        return '<span class="g-auto">no name: too few captions, or too different ones</span>'
     sure = "rather sure" if name.confidence >= SURE else "a guess"
     return (
         '<span class="g-auto" title="The share of captions the name covers, and how near its own vector '
