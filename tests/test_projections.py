@@ -103,3 +103,16 @@ def test_projections_learn_and_a_finished_run_is_not_run_again(
     train_projections(parts.clip, ITEMS, parts.pooled, parts.texts, parts.drawn, settings, tmp_path / "whole")
     for name, value in parts.clip.state_dict().items():
         assert torch.equal(value, learned[name]), name
+
+
+def test_what_was_tuned_is_mixed_with_what_was_before(parts: SimpleNamespace, tmp_path: Path) -> None:
+    start = {name: value.clone() for name, value in parts.clip.state_dict().items()}
+    found = {}
+    for tuned in (1.0, 0.25):  # the finished run is mixed anew
+        parts.clip.load_state_dict(start)
+        settings = ProjectionTraining(epochs=2, batch=40, tuned=tuned)
+        train_projections(parts.clip, ITEMS, parts.pooled, parts.texts, parts.drawn, settings, tmp_path)
+        found[tuned] = {name: value.clone() for name, value in parts.clip.state_dict().items()}
+    for name, value in start.items():
+        assert not torch.equal(value, found[1.0][name]), name
+        torch.testing.assert_close(found[0.25][name], 0.75 * value + 0.25 * found[1.0][name])

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from genius.decoder import DecoderConfig
 from genius.fusion import FusionConfig
-from genius.quantizer import QuantizerConfig
+from genius.quantizer import Quantizer, QuantizerConfig
 from genius.schema import UserError
 from genius.training import loop as loop_module
 from genius.training import stages
-from genius.training.decoder import DecoderPairs, DecoderTraining, mix, train_decoder
+from genius.training.decoder import DecoderPairs, DecoderTraining, make_up, mix, train_decoder
 from genius.training.log import TrainingLog, cosine_schedule
 from genius.training.loop import adamw, run
 from genius.training.pairs import Pairs
@@ -193,7 +193,37 @@ def things_to_write(count: int) -> DecoderPairs:
     vectors = F.normalize(torch.randn(count, 12), dim=-1)
     codes = torch.stack([torch.randint(size, (count,)) for size in DECODER.levels], dim=1)
     query = F.normalize(vectors + 0.05 * torch.randn(count, 12), dim=-1)
-    return DecoderPairs(query, torch.arange(count), vectors, codes)
+    return DecoderPairs(query, torch.arange(count), vectors, codes, some_quantizer())
+
+
+def some_quantizer() -> Quantizer:
+    quantizer = Quantizer(QuantizerConfig(12, DECODER.levels))
+    for level, size in enumerate(DECODER.levels):
+        quantizer.codebook(level).copy_(torch.randn(size, 12) / (level + 1))
+    return quantizer
+
+
+def test_pairs_are_made_up_from_two_of_the_same_first_code() -> None:
+    pairs, quantizer = things_to_write(40), some_quantizer()
+    first = pairs.codes[:, 0]
+    query, target, codes = make_up(pairs.query, pairs.vectors, first, quantizer)
+    assert torch.equal(codes[:, 0], first)
+    assert torch.equal(codes[:, 1:], quantizer.encode(target)[:, 1:])
+    for row in range(40):
+        alike = (first == first[row]).nonzero().squeeze(1).tolist()
+        fits = []
+        for other in alike:  # both ends are the same mix of the row and one other
+            ends = []
+            for made, ends_of in ((query, pairs.query), (target, pairs.vectors)):
+                base = torch.stack([ends_of[row], ends_of[other]], dim=1).double()
+                if other == row:
+                    base = base[:, :1]
+                solved = torch.linalg.lstsq(base, made[row].double()).solution
+                left = (base @ solved - made[row].double()).norm()
+                ends.append((left, solved / solved.sum()))
+            same = torch.allclose(ends[0][1], ends[1][1], atol=1e-4) and ends[0][1][0] >= 0.5 - 1e-4
+            fits.append(same and max(left for left, _ in ends) < 1e-4)
+        assert any(fits)
 
 
 def greedy(decoder: nn.Module, z: Tensor) -> Tensor:
@@ -208,7 +238,7 @@ def greedy(decoder: nn.Module, z: Tensor) -> Tensor:
 def test_decoder_learns_twenty_pairs_by_heart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_module, "TrainingLog", every(20))
     pairs = things_to_write(20)
-    settings = DecoderTraining(epochs=240, batch=20, rate=6e-3)
+    settings = DecoderTraining(epochs=240, batch=20, rate=6e-3, made_up=0.0)  # the codes are random
     decoder = train_decoder(pairs, DECODER, settings, tmp_path)
     assert not decoder.training
     assert torch.equal(greedy(decoder, pairs.query), pairs.codes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -150,6 +151,16 @@ def test_how_it_was_found_shows_kept_chosen_and_dropped() -> None:
     assert '<tr class="g-dropped"' in html and '<tr class="g-kept"' in html
     assert "Level 1" in html and "5 continuations weighed" in html
     assert "2 candidates left" in html and "1 candidate left" in html
+
+
+@pytest.mark.parametrize(
+    ("log_prob", "shown"),
+    [(0.0, "100 %"), (-2.5, "8 %"), (-5.5, "0.4 %"), (-9.0, "< 0.1 %"), (1e-6, "100 %")],
+)
+def test_a_probability_is_shown_in_percent(log_prob: float, shown: str) -> None:
+    assert render.percent(log_prob) == shown
+    hit = replace(_result().hits[0], log_prob=log_prob)
+    assert f">{escape(shown)}</span>" in render.card(hit, hit, WORDS)
 
 
 def test_comparison_marks_what_both_found() -> None:

@@ -11,18 +11,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genius.decoder import Decoder, DecoderConfig
+from genius.quantizer import Quantizer
 from genius.training import parallel
 from genius.training.loop import adamw, mixed_precision, run
 
 
 @dataclass(frozen=True)
 class DecoderTraining:
-    """Settings of stage 3; `mixed` is the share of queries replaced by a query–target mix (Eq. 11)."""
+    """Settings of stage 3.
 
-    epochs: float = 8
+    `made_up` is the share of pairs that are made up from two (see `make_up`), `mixed` that of queries
+    replaced by a mix of query and target (Eq. 11).
+    """
+
+    epochs: float = 6
     batch: int = 512
     rate: float = 1e-3
     weight_decay: float = 0.01
+    made_up: float = 0.3
     mixed: float = 0.3
     alpha: float = 2.0
     smoothing: float = 0.02
@@ -33,13 +39,15 @@ class DecoderTraining:
 class DecoderPairs:
     """What stage 3 learns from.
 
-    Query vectors [n, d], the row [n] of each target, target vectors [c, d] and their codes [c, M].
+    Query vectors [n, d], the row [n] of each target, target vectors [c, d], their codes [c, M], and what
+    gives such vectors their codes.
     """
 
     query: Tensor
     target: Tensor
     vectors: Tensor
     codes: Tensor
+    quantizer: Quantizer
 
 
 def train_decoder(
@@ -72,16 +80,41 @@ def mix(query: Tensor, target: Tensor, alpha: float) -> Tensor:
     return F.normalize(weight * query + (1 - weight) * target, dim=-1)
 
 
+def make_up(
+    query: Tensor, target: Tensor, first: Tensor, quantizer: Quantizer
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs as there might be: each mixed with another one of the batch whose first code is the same.
+
+    query, target [B, d] and first [B] → query, target, codes [B, M]. Both ends are mixed in the same
+    proportion, and the target is quantized anew (mixup, Zhang et al., ICLR 2018): so codes are learned of
+    what no picture of the training has.
+    """
+    other = torch.arange(len(first))
+    for code in first.unique():
+        alike = (first == code).nonzero().squeeze(1)
+        other[alike] = alike[torch.randperm(len(alike))]
+    weight = 0.5 + 0.5 * torch.rand(len(first), 1)  # of the pair's own
+    query, target = (F.normalize(weight * x + (1 - weight) * x[other], dim=-1) for x in (query, target))
+    codes = quantizer.encode(target)
+    codes[:, 0] = first
+    return query, target, codes
+
+
 def _losses(
     decoder: Decoder, pairs: DecoderPairs, rows: Tensor, settings: DecoderTraining
 ) -> dict[str, Tensor]:
     """This process's part of the losses of a batch."""
     target = pairs.target[rows]
-    query, wanted = pairs.query[rows], pairs.vectors[target]
-    mixed = torch.rand(len(rows), 1) < settings.mixed  # for the whole batch, so that all processes agree
+    query, wanted, codes = pairs.query[rows], pairs.vectors[target], pairs.codes[target]
+    # for the whole batch, so that all processes agree
+    some = torch.rand(len(rows)) < settings.made_up
+    if some.any():
+        parts = make_up(query[some], wanted[some], codes[some, 0], pairs.quantizer)
+        query[some], wanted[some], codes[some] = parts
+    mixed = torch.rand(len(rows), 1) < settings.mixed
     own = parallel.share(len(rows))
     z = torch.where(mixed, mix(query, wanted, settings.alpha), query)[own].to(decoder.device)
-    codes = pairs.codes[target[own]].to(decoder.device)
+    codes = codes[own].to(decoder.device)
     parallel.own_chance()
     with mixed_precision(decoder.device):
         logits = decoder(z, codes)

@@ -39,7 +39,9 @@ PAPER = Preset(  # its encoder is CLIP-SF, which is not trained here
         modality=0.0,
         decay=0.9,
     ),
-    decoder=DecoderTraining(epochs=30.0, batch=256, rate=1e-4, mixed=1.0, alpha=2.0, smoothing=0.0),
+    decoder=DecoderTraining(
+        epochs=30.0, batch=256, rate=1e-4, made_up=0.0, mixed=1.0, alpha=2.0, smoothing=0.0
+    ),
     shape=Shape(
         codes=4096,
         levels=8,

@@ -20,13 +20,15 @@ from torch import Tensor, nn
 from genius.instructions import TASKS
 from genius.training.bank import within_batch
 from genius.training.corpus import Item
-from genius.training.loop import adamw, run
+from genius.training.loop import adamw, mix_weights, run
 from genius.training.pairs import Drawn, bunched, families
 
 
 @dataclass(frozen=True)
 class ProjectionTraining:
-    """Settings; `keep` weighs the squared distance of the text projection from the identity."""
+    """Settings; `keep` weighs the squared distance of the text projection from the identity, `tuned` is the
+    share of the tuned weights in the result, the rest being those from before (see `mix_weights`).
+    """
 
     epochs: float = 3
     batch: int = 2048
@@ -34,6 +36,7 @@ class ProjectionTraining:
     text_rate: float = 3e-4
     weight_decay: float = 0.05
     keep: float = 1e-3
+    tuned: float = 0.5
     seed: int = 0
 
 
@@ -111,6 +114,8 @@ def train_projections(
         ],
         settings.weight_decay,
     )
+    parameters = list(learning.parameters())
+    before = [parameter.detach().clone() for parameter in parameters]
     per_epoch = max(1, len(drawn) // settings.batch)
     trainer.head.train()
     family = families(texts[drawn.names(items)], seed=settings.seed)[drawn.item]
@@ -124,4 +129,5 @@ def train_projections(
         return trainer.losses(order(step // per_epoch)[start : start + settings.batch], settings.keep)
 
     run("projections", learning, optimizer, int(settings.epochs * per_epoch), out, settings.seed, losses_of)
+    mix_weights(parameters, before, settings.tuned)
     clip.eval()

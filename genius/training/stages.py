@@ -165,7 +165,7 @@ def run_decoder(data: TrainingData, settings: DecoderTraining) -> None:
     query = fuse_pool(fusion, pairs.query_image, pairs.query_text).clone()
     vectors = fuse_pool(fusion, pairs.pool_image, pairs.pool_text).clone()
     codes = torch.cat([quantizer.encode(part.to(device)).cpu() for part in vectors.split(8192)])
-    learned = DecoderPairs(query, pairs.target, vectors, codes)
+    learned = DecoderPairs(query, pairs.target, vectors, codes, quantizer.cpu())
     decoder = train_decoder(learned, data.shape.decoder(pairs.dim), settings, data.run / "decoder")
     _write(decoder, data.run / "decoder" / "decoder.safetensors")
     parallel.wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import exp, log
 
 from genius.schema import Beam, BeamStep, SearchResult, Timings
-from genius.ui.render import Words, esc, modality_mark, plural
+from genius.ui.render import Words, esc, modality_mark, percent, plural
 
 STAGES = (
     ("encode", "read the query"),
@@ -26,10 +26,8 @@ def how(result: SearchResult, words: Words) -> str:
         f"<h4>From everything to one address</h4>{funnel(result, words)}"
         "<h4>What it considered</h4>"
         '<p class="g-lead">An address is written code by code. At each level the model weighs every '
-        "code that "
-        "continues a beginning it has kept, keeps the most probable and drops the rest. The bar is "
-        "the probability "
-        "of a whole beginning; the number beside it is its logarithm, 0 being certain.</p>"
+        "code that continues a beginning it has kept, keeps the most probable and drops the rest. The "
+        "probability is that of a whole beginning; those of all addresses that exist add up to 100 %.</p>"
         f'<div class="g-steps">{steps}</div>'
     )
 
@@ -96,7 +94,7 @@ def _beam(beam: Beam, path: tuple[int, ...], words: Words, *, kept: bool) -> str
         f"{esc(words.code(beam.prefix))}</span></td>"
         '<td><span class="g-bar">'
         f'<i style="width:{100 * exp(min(beam.log_prob, 0.0)):.1f}%"></i></span>'
-        f"{beam.log_prob:.2f}</td><td>{beam.candidates:,}</td></tr>"
+        f"{esc(percent(beam.log_prob))}</td><td>{beam.candidates:,}</td></tr>"
     )
 
 

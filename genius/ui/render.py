@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from io import BytesIO
+from math import exp
 from pathlib import Path
 from urllib.parse import quote
 
@@ -149,15 +150,23 @@ def meter(value: float, *, label: str) -> str:
     )
 
 
+def percent(log_prob: float) -> str:
+    """A probability for people, by its logarithm."""
+    share = 100 * exp(min(log_prob, 0.0))
+    if share < 0.1:
+        return "< 0.1 %"
+    return f"{share:.{0 if share >= 1 else 1}f} %"
+
+
 def card(hit: Hit, top: Hit, words: Words) -> str:
     """One hit: picture or text, how well it fits, its address, and what can be done with it."""
     candidate, key = hit.candidate, KEYS[hit.candidate.modality]
     weak = is_weak(hit, top)
     note = '<span class="g-note" title="a much weaker match than the first">weaker</span>' if weak else ""
-    log_prob = (
+    likely = (
         ""
         if hit.log_prob is None
-        else f'<span title="log-probability of the address">{hit.log_prob:.2f}</span>'
+        else f'<span title="probability of this address of all">{esc(percent(hit.log_prob))}</span>'
     )
     buttons = "".join(
         f'<button type="button" data-act="{act}" data-id="{esc(candidate.id)}" title="{hint}">{label}'
@@ -174,7 +183,7 @@ def card(hit: Hit, top: Hit, words: Words) -> str:
         f'<div class="g-top"><span class="g-rank">{hit.rank}</span>{tag(candidate.modality)}'
         f"{note}</div>"
         f"{_tile(candidate, words, lazy=hit.rank > 12)}"
-        f'<div class="g-facts">{meter(hit.score, label="cosine similarity to the query")}{log_prob}</div>'
+        f'<div class="g-facts">{meter(hit.score, label="cosine similarity to the query")}{likely}</div>'
         '<div title="semantic ID; bold: shared with the first result">'
         f"{small_id(hit.semantic_id, top.semantic_id)}</div>"
         f'<div class="g-acts">{buttons}</div></li>'
