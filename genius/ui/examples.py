@@ -45,7 +45,7 @@ EXAMPLES: tuple[Example, ...] = (
     Example(
         "words",
         "Words → picture",
-        Ask(text="a cat laughing so hard it cries", instruction=_wording(0)),
+        Ask(text="the yellow fruit that monkeys love", instruction=_wording(0)),
     ),
     Example(
         "caption",

@@ -153,7 +153,7 @@ def test_by_keyboard_and_in_the_dark(visit: Callable) -> None:
     page.focus("[data-example=words]")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     page.keyboard.press("Enter")
-    page.wait_for_selector("#answer-head q:text-is('a cat laughing so hard it cries')")
+    page.wait_for_selector("#answer-head q:text-is('the yellow fruit that monkeys love')")
 
 
 def test_the_speed_tab_tells_something_true(visit: Callable) -> None:
