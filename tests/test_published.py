@@ -158,9 +158,11 @@ def test_a_search_from_pictures_to_hits(
         logits = t5(
             inputs_embeds=layout.prefixes(files.state["decoder"], z, s), decoder_input_ids=tokens
         ).logits[0]
-    log_probs = [
-        float(logits[level, s.rows(level)].log_softmax(-1)[c]) for level, c in enumerate(hit.semantic_id)
-    ]
+    codes, log_probs = engine.index.codes(np.arange(len(engine.candidates))), []
+    for level, code in enumerate(hit.semantic_id):  # it competes with the codes that exist
+        beside = codes[(codes[:, :level] == hit.semantic_id[:level]).all(axis=1), level]
+        own = logits[level, s.rows(level)]
+        log_probs.append(float(own[code] - own[np.unique(beside)].logsumexp(0)))
     assert hit.log_prob == pytest.approx(sum(log_probs), abs=1e-4)
 
 
