@@ -53,7 +53,7 @@ first-screen: $(VENV)/.installed pictures ## search for what the page opens on, 
 	$(BIN)/python -m genius.ui
 
 race: $(VENV)/.installed pictures ## race against vector search here, for the page to show elsewhere: assets/race.json
-	$(BIN)/python -m genius benchmark race --out assets/race.json
+	$(BIN)/python -m genius benchmark race --sizes 1000 10000 100000 1000000 --out assets/race.json
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
