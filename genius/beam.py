@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genius.decoder import Decoder
+from genius.decoder import Decoder, Normalizer
 from genius.schema import Beam, BeamStep, UserError
 from genius.trie import Children, CodeTrie
 
 DECIDED = 0.1
 """A modality less than so many times as likely as the likeliest is not what the instruction asks for."""
-Normalizer = Literal["existing", "level", "vocabulary"]
-
+Competitors = Literal["existing"] | Normalizer
+"""What a code competes with: see `beam_search`."""
 TRACE_KEPT = 8
 TRACE_DROPPED = 5
 
@@ -162,7 +162,7 @@ def beam_search(
     width: int,
     *,
     prefix: tuple[int, ...] = (),
-    normalizer: Normalizer = "existing",
+    normalizer: Competitors = "existing",
     decided: float = 0.0,
 ) -> list[BeamResult]:
     """The most probable semantic IDs for each query.
@@ -205,7 +205,7 @@ def beam_search(
     if not len(z):
         return []
     levels, width = len(trie.levels), min(width, trie.unique_ids)
-    within: Literal["level", "vocabulary"] = "vocabulary" if normalizer == "vocabulary" else "level"
+    within: Normalizer = "level" if normalizer == "existing" else normalizer
     state = decoder.start(z.to(decoder.device))
     log_probs = decoder.step(state, normalizer=within)
     beams = _Beams.root(len(z), len(trie))
@@ -236,7 +236,7 @@ def beam_search(
 
 
 def _continuations(
-    beams: _Beams, trie: CodeTrie, log_probs: Tensor, prefix: tuple[int, ...], normalizer: Normalizer
+    beams: _Beams, trie: CodeTrie, log_probs: Tensor, prefix: tuple[int, ...], normalizer: Competitors
 ) -> tuple[Children, Tensor]:
     """What may follow, and its log-probabilities [c], given those of all codes of the level [B, W, K]."""
     level = beams.codes.shape[2]

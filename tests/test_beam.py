@@ -12,15 +12,15 @@ import torch
 from oracle import generate_ids
 from torch import Tensor
 
-from genius.beam import TRACE_DROPPED, TRACE_KEPT, BeamResult, Normalizer, beam_search
+from genius.beam import TRACE_DROPPED, TRACE_KEPT, BeamResult, Competitors, beam_search
 from genius.checkpoint import load_bundle
 from genius.decoder import Decoder, DecoderConfig
 from genius.schema import UserError
 from genius.trie import CodeTrie
 
 LEVELS = (3, 6, 6, 5)
-NORMALIZERS: tuple[Normalizer, ...] = ("existing", "level", "vocabulary")
-OF_TRANSFORMERS: dict[Normalizer, bool] = {"vocabulary": False, "existing": True}
+NORMALIZERS: tuple[Competitors, ...] = ("existing", "level", "vocabulary")
+OF_TRANSFORMERS: dict[Competitors, bool] = {"vocabulary": False, "existing": True}
 """Our normalizers, and whether transformers is to renormalize to do the same."""
 
 
@@ -121,7 +121,7 @@ def slow_beam_search(
     codes: np.ndarray,
     z: Tensor,
     width: int,
-    normalizer: Normalizer,
+    normalizer: Competitors,
     prefix: tuple[int, ...] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Beam search in plain Python for one query z [dim]: lists, sets and teacher-forced scores."""
@@ -131,7 +131,7 @@ def slow_beam_search(
         grown = []
         for score, beam in beams:
             full = torch.tensor([beam + (0,) * (len(LEVELS) - level)])
-            within = "vocabulary" if normalizer == "vocabulary" else "level"
+            within = "level" if normalizer == "existing" else normalizer
             log_probs = decoder.log_probs(z[None], full, normalizer=within)[level][0]
             following = {i[level] for i in ids if i[:level] == beam}
             if normalizer == "existing":
@@ -145,7 +145,7 @@ def slow_beam_search(
 
 @pytest.mark.parametrize("normalizer", OF_TRANSFORMERS)
 @pytest.mark.parametrize("width", [1, 5, 50])
-def test_same_as_transformers_generate(codes: np.ndarray, width: int, normalizer: Normalizer) -> None:
+def test_same_as_transformers_generate(codes: np.ndarray, width: int, normalizer: Competitors) -> None:
     decoder, renormalize = tiny_decoder(), OF_TRANSFORMERS[normalizer]
     z = queries(decoder, 3)
     found = beam_search(decoder, CodeTrie.build(codes, LEVELS), z, width, normalizer=normalizer)
@@ -169,7 +169,7 @@ def test_same_as_transformers_generate_on_random_models(width: int, seed: int) -
 @pytest.mark.parametrize("width", [1, 10, 50])
 @pytest.mark.parametrize("name", COLLECTIONS)
 def test_same_as_transformers_generate_on_the_shipped_weights(
-    shipped_decoder: Decoder, name: str, width: int, normalizer: Normalizer
+    shipped_decoder: Decoder, name: str, width: int, normalizer: Competitors
 ) -> None:
     make, count = COLLECTIONS[name]
     levels = shipped_decoder.config.levels
@@ -190,7 +190,7 @@ def shipped_decoder() -> Decoder:
 @pytest.mark.parametrize("normalizer", NORMALIZERS)
 @pytest.mark.parametrize("width", [1, 3, 20])
 @torch.no_grad()
-def test_same_as_plain_python(codes: np.ndarray, width: int, normalizer: Normalizer) -> None:
+def test_same_as_plain_python(codes: np.ndarray, width: int, normalizer: Competitors) -> None:
     decoder = tiny_decoder()
     z = queries(decoder, 2)
     found = beam_search(decoder, CodeTrie.build(codes, LEVELS), z, width, normalizer=normalizer)
@@ -200,7 +200,7 @@ def test_same_as_plain_python(codes: np.ndarray, width: int, normalizer: Normali
 
 @pytest.mark.parametrize("normalizer", ["level", "vocabulary"])
 @torch.no_grad()
-def test_wide_search_ranks_every_id(codes: np.ndarray, normalizer: Normalizer) -> None:
+def test_wide_search_ranks_every_id(codes: np.ndarray, normalizer: Competitors) -> None:
     """With a beam for every ID, beam search is exact: compare with scoring all IDs one by one."""
     decoder = tiny_decoder()
     z = queries(decoder, 1)
@@ -253,7 +253,7 @@ def test_first_codes_that_are_far_behind_are_not_pursued(codes: np.ndarray, deci
 
 @pytest.mark.parametrize("normalizer", NORMALIZERS)
 def test_writing_stops_once_the_ids_are_certain(
-    codes: np.ndarray, normalizer: Normalizer, monkeypatch: pytest.MonkeyPatch
+    codes: np.ndarray, normalizer: Competitors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a beam for every ID, that is where the IDs' beginnings are as many as the IDs."""
     decoder, ids = tiny_decoder(), len(np.unique(codes, axis=0))

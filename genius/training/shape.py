@@ -17,8 +17,7 @@ class Shape:
     """`codes` K of each of `levels` levels after the modality; the fusion's `projection` and `hidden`; the
     decoder's `width`, `layers`, `prefixes` and `dropout`.
 
-    No dropout: on a processor it takes three quarters of a step. What was trained on is then found better,
-    and beside it what was not is found less (docs/results.md).
+    No dropout: on a processor it takes three quarters of a step. Made-up pairs take its place.
     """
 
     codes: int = 256
