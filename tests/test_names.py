@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from words import ANIMALS, VEHICLES, Words
 
-from genius.explain.names import MIN_CAPTIONS, Counted, captions_of, contrast, name_codes, pick, terms_of
+from genius.explain.captions import Counted, captions_of, contrast, qualities_of, terms_of
+from genius.explain.names import MIN_CAPTIONS, name_codes, pick
 from genius.schema import Candidate, Modality, Query
 
 
@@ -59,7 +60,7 @@ def _picked(captions: tuple[str, ...], near: dict[str, float], kinds: dict[str, 
     """The name of captions among others, at the level of the main thing."""
     inside, around = (
         Counted.of(captions, kinds),
-        Counted.of((*captions, *(f"thing {n}" for n in "xyz")), kinds),
+        Counted.of((*captions, *(f"thing {n}" for n in "uvwxyz")), kinds),
     )
     return pick(contrast(inside, around), inside, around, near, 2).text
 
@@ -95,8 +96,36 @@ def test_members_count_where_captions_are_alike() -> None:
 
 def test_words_that_hold_of_few_name_nothing() -> None:
     near = {"pig": 0.9}
-    assert _picked(("a pig", "pig", *"abcdef"), near, {}) == "pig"
-    assert _picked(("a pig", "pig", *"abcdefg"), near, {}) == "", "nine different things"
+    assert _picked(("a pig", "pig", *"abc"), near, {}) == "pig"
+    assert _picked(("a pig", "pig", *"abcd"), near, {}) == "", "six different things"
+
+
+def test_what_is_said_of_a_thing_is_not_its_name() -> None:
+    captions = (
+        "hand, dark skin",
+        "foot, dark skin",
+        "hand (dark skin)",
+        "dark hand, dark skin",
+        "a dark day",
+        "dark",
+    )
+    assert qualities_of(captions) == {"skin", "dark skin"}, "a day can be dark itself"
+
+
+def test_a_quality_of_most_follows_the_thing() -> None:
+    near = {"hand": 0.5}
+    hands = ("hand, dark skin", "open hand, dark skin", "fist, dark skin", "a hand")
+    assert _picked(hands, near, {}) == "hand, dark skin"
+    assert _picked((*hands, "fist", "thumb", "nail"), near, {}) == "hand", "of three in seven only"
+    mixed = ("hand, dark skin", "open hand, light skin", "fist, dark skin", "a hand, light skin")
+    assert _picked(mixed, near, {}) == "hand, dark or light skin"
+    assert _picked(mixed, {}, {}) == "dark or light skin", "they have that in common, at least"
+
+
+def test_a_quality_of_all_around_sets_nothing_apart() -> None:
+    inside = Counted.of(("hand, dark skin", "open hand, dark skin"))
+    around = Counted.of((*inside.texts, "foot, dark skin", "toe, dark skin"))
+    assert pick(contrast(inside, around), inside, around, {"hand": 0.5}, 2).text == "hand"
 
 
 def test_a_picture_borrows_its_twins_words() -> None:

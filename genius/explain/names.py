@@ -2,23 +2,22 @@
 
 A name is made of words that stand in the captions under a code more often than elsewhere under its parent,
 and whose own vector lies where the code is; at the level of the main thing also of a kind, such as "animal",
-which captions seldom say. One word is put to another until most captions are told of. Where there is too
-little to go by, or too many different things, there is no name.
+which captions seldom say. One word is put to another until most captions are told of, and at the end stands a
+quality that most share. Where there is too little to go by, or too many different things, there is no name.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from itertools import pairwise
-from math import log, sqrt
+from functools import cached_property
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
+from genius.explain.captions import KINDS, WORD, Counted, captions_of, contrast, qualities_of, terms_of
 from genius.schema import Candidate, Modality
 
 MIN_CAPTIONS = 4
@@ -49,14 +48,17 @@ HALF = 0.5
 FURTHER = 0.15
 """A further word of a name is true of this share of the members more."""
 
-LEAST = 0.25
+LEAST = 0.4
 """Words that are true of a smaller share name nothing: the code holds too many different things."""
 
-OF_KIND = 0.4
+LEAST_BESIDE_QUALITY = 0.25
+"""The same where a quality is true of most members: captions then call one thing by many words."""
+
+OF_KIND = 0.45
 """The share of a code's members whose captions must be nearest to a kind that names it.
 
 Of what clip art keeps in a folder that is called like a kind, some three in five captions are nearest to that
-kind; so this share stands for about two thirds.
+kind; so this share stands for about three quarters.
 """
 
 LIKE_KIND = 0.5
@@ -64,37 +66,6 @@ LIKE_KIND = 0.5
 
 SURE = 0.5
 """From this confidence on a name is called sure."""
-
-KINDS: Mapping[str, str] = (
-    dict.fromkeys(("animal", "plant", "food", "vehicle", "clothes", "electronics", "symbol", "person"), "")
-    | dict.fromkeys(("bird", "fish", "insect", "reptile"), "animal")
-    | dict.fromkeys(("flower", "tree"), "plant")
-    | dict.fromkeys(("fruit", "vegetable", "dessert"), "food")
-    | dict.fromkeys(("boat", "aircraft"), "vehicle")
-    | dict.fromkeys(("shoes", "jewelry"), "clothes")
-    | dict.fromkeys(("computer", "phone", "camera"), "electronics")
-    | dict.fromkeys(("arrow", "shape", "logo", "religion", "zodiac", "punctuation"), "symbol")
-    | dict.fromkeys(("face", "family", "occupation", "fantasy"), "person")
-    | dict.fromkeys(("drink", "dishes", "furniture", "container", "tool", "weapon", "machine", "toy"), "")
-    | dict.fromkeys(("building", "landscape", "map", "flag", "weather", "space", "traffic sign"), "")
-    | dict.fromkeys(("sport", "game", "music", "art", "decoration", "holiday", "science", "medicine"), "")
-    | dict.fromkeys(("document", "book", "mail", "money"), "")
-    | dict.fromkeys(("gesture", "hand", "body", "emotion"), "")
-)
-"""Kinds of things, as the sections of emoji lists and clip art are called, each with the wider kind it is of.
-
-Captions say "rabbit" and "pig", hardly ever "animal". Each is taken to be of the kind that its vector is
-nearest to.
-"""
-
-_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
-_CLAUSES = re.compile(r"[,;:()–—/]")
-_STOP = frozenset(
-    _WORD.findall(
-        "a an and are as at be but by for from has have in into is it its no not of off on or other out "
-        "over s so some t that the their them they this to up very was what with without you your"
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -106,108 +77,7 @@ class Name:
     words: tuple[str, ...] = ()
 
 
-@lru_cache(maxsize=1 << 17)
-def terms_of(caption: str) -> tuple[str, ...]:
-    """The words of a caption and its pairs of neighbouring words, each once, in their order.
-
-    Of "woman wearing turban", "woman wearing" is no pair: what she wears is missing.
-
-    >>> terms_of("Flag of the Faroe Islands")
-    ('flag', 'faroe', 'islands', 'faroe islands')
-    """
-    found: list[str] = []
-    pairs: list[str] = []
-    for clause in _CLAUSES.split(caption):
-        words = [word.lower() for word in _WORD.findall(clause)]
-        found += [word for word in words if _says(word)]
-        whole = [*pairwise(words)]
-        whole = [(one, two) for one, two in whole[:-1] if not two.endswith("ing")] + whole[-1:]
-        pairs += [f"{one} {two}" for one, two in whole if _says(one) and _says(two)]
-    return tuple(dict.fromkeys((*found, *pairs)))
-
-
-def _says(word: str) -> bool:
-    return len(word) > 1 and word not in _STOP
-
-
-@dataclass(frozen=True)
-class Counted:
-    """What each of some different captions says, in how many each term stands, and of what kinds each is.
-
-    `members` are the candidates that have each caption: ten of them may be called "mountain".
-    """
-
-    said: tuple[tuple[str, ...], ...]
-    terms: Counter[str]
-    kinds: tuple[tuple[str, ...], ...]
-    members: tuple[int, ...]
-
-    @classmethod
-    def of(
-        cls, captions: Collection[str] | Mapping[str, int], kinds: Mapping[str, tuple[str, ...]] | None = None
-    ) -> Counted:
-        """Counts of captions, each with the number of its members or once each; kinds are known or not."""
-        members = Counter(captions)
-        said = tuple(terms_of(caption) for caption in members)
-        return cls(
-            said,
-            Counter(term for terms in said for term in terms),
-            tuple((kinds or {}).get(caption, ()) for caption in members),
-            tuple(members.values()),
-        )
-
-    @cached_property
-    def of_kinds(self) -> dict[str, set[int]]:
-        """The numbers of the captions that are of each kind, or say so."""
-        found: dict[str, set[int]] = {kind: set() for kind in KINDS}
-        for number, (terms, kinds) in enumerate(zip(self.said, self.kinds, strict=True)):
-            for kind in (KINDS.keys() & terms).union(kinds):
-                found[kind].add(number)
-        return found
-
-    @property
-    def captions(self) -> int:
-        """How many captions there are."""
-        return len(self.said)
-
-    def share(self, numbers: Collection[int]) -> float:
-        """The share of all members that have the captions of these numbers."""
-        return sum(self.members[number] for number in numbers) / sum(self.members)
-
-    def saying(self, term: str) -> set[int]:
-        """The numbers of the captions a term stands in."""
-        return {number for number, terms in enumerate(self.said) if term in terms}
-
-
-def contrast(inside: Counted, around: Counted) -> dict[str, float]:
-    """How much more often each term stands inside than elsewhere around, as a z-score.
-
-    Log-odds ratio with a small prior from the term's overall frequency: δ / √(1/(y_i + α) + 1/(y_o + α)).
-    """
-    scores = {}
-    elsewhere = around.captions - inside.captions
-    for term, count in inside.terms.items():
-        if count < 2:
-            continue  # once is chance
-        rest = around.terms[term] - count
-        prior = around.terms[term] / max(around.captions, 1) + 0.01
-        odds = log((count + prior) / (inside.captions - count + 1))
-        odds_elsewhere = log((rest + prior) / (elsewhere - rest + 1))
-        scores[term] = (odds - odds_elsewhere) / sqrt(1 / (count + prior) + 1 / (rest + prior))
-    return scores
-
-
 EmbedTerms = Callable[[Sequence[str]], NDArray[np.float32]]
-
-
-def captions_of(candidates: Sequence[Candidate]) -> list[str]:
-    """What each candidate is called: its own text, or that of the same picture's captioned twin."""
-    known = {candidate.id: candidate.text for candidate in candidates if candidate.text}
-    twins = (candidate.id.rpartition(":")[0] for candidate in candidates)
-    return [
-        candidate.text or known.get(f"{twin}:pair") or known.get(f"{twin}:text") or ""
-        for candidate, twin in zip(candidates, twins, strict=True)
-    ]
 
 
 def name_codes(
@@ -268,6 +138,7 @@ class Vocabulary:
     terms: tuple[str, ...]
     vectors: NDArray[np.float32]
     kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    qualities: Collection[str] = ()
 
     @cached_property
     def _place(self) -> dict[str, int]:
@@ -289,7 +160,8 @@ class Vocabulary:
         kinds = [place for place, term in enumerate(terms) if term in KINDS]
         nearest = (of_captions @ vectors[kinds].T).argmax(1).tolist()
         of_kinds = [_with_wider(terms[kinds[near]]) for near in nearest]
-        return cls(terms, vectors, dict(zip(different, of_kinds, strict=True)))
+        qualities = qualities_of(different) - KINDS.keys()
+        return cls(terms, vectors, dict(zip(different, of_kinds, strict=True)), qualities)
 
     def name(
         self, inside: Counted, around: Counted, vector: NDArray[np.float32], level: int, taken: str = ""
@@ -299,6 +171,8 @@ class Vocabulary:
         closest = np.argsort(-cosines, kind="stable")[:CLOSEST].tolist()
         held = [place for term in (*inside.terms, *KINDS) if (place := self._place.get(term)) is not None]
         near = {self.terms[place]: float(cosines[place]) for place in {*closest, *held}}
+        if level == MAIN:
+            near = {term: cosine for term, cosine in near.items() if term not in self.qualities}
         return pick(contrast(inside, around), inside, around, near, level, taken)
 
 
@@ -348,16 +222,38 @@ def pick(
         fits = {term: _fit(inside.terms[term], inside.captions, around.terms[term]) for term in near}
         worth = {t: sqrt(fits[t]) * (0.7 + 0.3 * near[t]) for t in near if scores.get(t, 0.0) >= APART}
     true = inside.terms | Counter({kind: len(captions) for kind, captions in kinds.items()})
-    said = set(taken.replace(" · ", " ").split())
+    said = set(WORD.findall(taken))
     ranked = [t for t in sorted(worth, key=lambda t: (-worth[t], t))[:60] if not said & set(t.split())]
     ranked = [term for term in _whole(ranked, true) if worth[term] >= WORTH]
-    if not ranked:
-        return Name("", 0.0, words)
     holds = {term: kinds.get(term) or inside.saying(term) for term in ranked}
-    name = _together(holds, worth, inside, kinds)
-    if inside.share(set[int]().union(*(holds[term] for term in name))) < LEAST:
-        return Name("", 0.0, words)
-    return Name(" · ".join(name), min(worth[ranked[0]], 1.0), words)
+    name = _together(holds, worth, inside, kinds) if holds else []
+    quality, share = _quality(inside, around) if level == MAIN else ("", 0.0)
+    least = LEAST_BESIDE_QUALITY if quality else LEAST
+    if inside.share(set[int]().union(*(holds[term] for term in name))) < least:
+        name = []
+    confidence = min(worth[ranked[0]], 1.0) if name else share
+    return Name(", ".join(part for part in (" · ".join(name), quality) if part), confidence, words)
+
+
+def _quality(inside: Counted, around: Counted) -> tuple[str, float]:
+    """An aside, or one of two, that most captions say and others around do not; and the share that does."""
+    share = {aside: inside.share(numbers) for aside, numbers in inside.asides.items()}
+    share = {a: part for a, part in share.items() if part >= 2 * around.share(around.asides[a])}
+    best = sorted(share, key=lambda aside: -share[aside])[:2]
+    if best and share[best[0]] >= ALONE:
+        return best[0], share[best[0]]
+    either = inside.share(set[int]().union(*(inside.asides[aside] for aside in best)))
+    return (_either(*best), either) if either >= ALONE else ("", 0.0)
+
+
+def _either(one: str, other: str) -> str:
+    """Two asides as one.
+
+    >>> _either("dark skin tone", "light skin tone")
+    'dark or light skin tone'
+    """
+    first, *rest = one.split()
+    return f"{first if rest and rest == other.split()[1:] else one} or {other}"
 
 
 def _worth_at_main(
@@ -368,7 +264,7 @@ def _worth_at_main(
     for term, cosine in near.items():
         true = len(kinds[term]) if term in kinds else inside.terms[term]
         total = len(around.of_kinds[term]) if term in kinds else around.terms[term]
-        if total <= max(COMMON * around.captions, 25):
+        if term in kinds or total <= max(COMMON * around.captions, 25):
             cover = sqrt(true / inside.captions)
             fit = _fit(true, inside.captions, total)
             worth[term] = 0.6 * cosine * (0.4 + 0.6 * cover) + 0.4 * sqrt(fit)
