@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pickle
 import re
 import sys
 from collections.abc import Iterator
@@ -228,9 +229,9 @@ def test_on_zero_gpu_the_model_is_reached_through_one_function(
     calls: list[str] = []
     plain = zerogpu.run
 
-    def borrowed(method: str, *arguments: Any) -> Any:
+    def borrowed(within: tuple[str, ...], method: str, *arguments: Any) -> Any:
         calls.append(method)
-        return plain(method, *arguments)
+        return plain(*pickle.loads(pickle.dumps((within, method, *arguments))))
 
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
     monkeypatch.setattr(zerogpu, "run", borrowed)
@@ -240,6 +241,33 @@ def test_on_zero_gpu_the_model_is_reached_through_one_function(
     assert lent.candidates is stub.candidates and lent.index is stub.index
     assert lent.address(query).codes.tolist() == stub.address(query).codes.tolist()
     assert calls == ["search", "address"]
+
+
+def test_on_zero_gpu_a_collection_is_encoded_in_parts(
+    monkeypatch: pytest.MonkeyPatch, tiny_engine: Engine
+) -> None:
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    monkeypatch.setattr(zerogpu, "PART", 4)
+    told: list[tuple[int, int]] = []
+    some = tiny_engine.candidates[:10]
+    z = zerogpu.lend(tiny_engine).fused(some, lambda done, total: told.append((done, total)))
+    np.testing.assert_allclose(z, tiny_engine.fused(some), atol=1e-5)
+    assert told == [(4, 10), (8, 10), (10, 10)]
+
+
+def test_on_zero_gpu_a_search_within_borrows_too(
+    monkeypatch: pytest.MonkeyPatch, tiny_engine: Engine
+) -> None:
+    ran: list[tuple[str, ...]] = []
+    plain = zerogpu.run
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    monkeypatch.setattr(zerogpu, "run", lambda within, *call: (ran.append(within), plain(within, *call))[1])
+    ids = [candidate.id for candidate in tiny_engine.candidates[:3]]
+    lent = zerogpu.lend(tiny_engine)
+    found = lent.within(ids).search([Query(text="red circle")], SearchOptions())[0].hits
+    assert {hit.candidate.id for hit in found} == set(ids) and ran == [tuple(ids)]
+    everywhere = lent.search([Query(text="red circle")], SearchOptions())[0].hits
+    assert len(everywhere) > len(ids) and ran[1:] == [()], "the whole engine is still what is lent"
 
 
 def test_on_zero_gpu_that_function_is_the_one_that_asks_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
