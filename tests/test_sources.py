@@ -114,8 +114,10 @@ def test_clipart() -> None:
     assert found["lucchetto_grigio_archite_01"] == "grey padlock"
     assert found["white_h_q"] == "queen of hearts"
     assert found["kenya"] == "flag of Kenya"
+    assert found["chodovian_39_s_dog_by_m_01"] == "Chodovian's Dog by Mikoláš Aleš"
     texts = Counter(text for text in found.values())
     assert max(texts.values()) < 100
+    assert all(text.isprintable() for text in texts)
     assert not any(word in text.lower() for text in texts for word in ("architetto", "clipart by", "_", "@"))
 
 

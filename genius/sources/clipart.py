@@ -123,6 +123,10 @@ def _read(place: str, folder: Path) -> _Work:
     return _Work(place, drawing, titles, tuple(kept))
 
 
+_WINDOWS = {code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0)}
+"""What Windows means by codes that are control characters elsewhere."""
+
+
 def _pixels(png: Path) -> int:
     """Return the number of pixels that the head of a PNG file announces."""
     with png.open("rb") as file:
@@ -131,12 +135,12 @@ def _pixels(png: Path) -> int:
 
 
 def _decode(raw: bytes) -> str:
-    """Decode XML text; some were encoded twice."""
+    """Decode XML text; some were encoded twice, and some come from Windows."""
     text = html.unescape(html.unescape(raw.decode("utf-8", "replace"))).strip()
     try:
         return text.encode("latin-1").decode("utf-8")
     except UnicodeError:
-        return text
+        return text.translate(_WINDOWS)
 
 
 def _text(work: _Work, *, series: bool) -> str:
