@@ -25,11 +25,17 @@ function traces() {
   }));
 }
 
+// Within little more than a decade, 2 and 5 get a line, too.
+function step(values) {
+  return Math.max(...values) / Math.min(...values) < 20 ? 'D2' : 1;
+}
+
 function layout(wide) {
+  const times = data.lines.flatMap((line) => [...line.search, ...line.whole]).filter((time) => time !== null);
   const ink = css('--g-ink'), quiet = css('--g-quiet'), faint = css('--g-line');
   const ends = [Math.min(...data.sizes) / 1.5, Math.max(...data.sizes) * 1.5].map(Math.log10);
-  const x = { type: 'log', range: ends, title: { text: 'candidates', standoff: 8 }, gridcolor: faint, linecolor: faint, zeroline: false, dtick: 1, tickformat: '~s', fixedrange: true };
-  const y = { type: 'log', title: { text: wide ? 'milliseconds' : '' }, gridcolor: faint, linecolor: faint, zeroline: false, dtick: 1, tickformat: '~g', fixedrange: true };
+  const x = { type: 'log', range: ends, title: { text: 'candidates', standoff: 8 }, gridcolor: faint, linecolor: faint, zeroline: false, dtick: step(data.sizes), tickformat: '~s', fixedrange: true };
+  const y = { type: 'log', title: { text: wide ? 'milliseconds' : '' }, gridcolor: faint, linecolor: faint, zeroline: false, dtick: step(times), tickformat: '~g', fixedrange: true };
   const panes = wide ? [[[0, 0.47], [0, 1]], [[0.55, 1], [0, 1]]] : [[[0, 1], [0.57, 1]], [[0, 1], [0, 0.43]]];
   const heading = ([across, up], text) => ({ text: `<b>${text}</b>`, xref: 'paper', yref: 'paper', x: across[0], y: up[1], xanchor: 'left', yanchor: 'bottom', yshift: 6, showarrow: false, font: { size: 14, color: ink } });
   const synthetic = data.real > 0 && Math.log10(data.real) < ends[1] && Math.log10(data.real) > ends[0];
