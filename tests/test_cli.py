@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_type_hints
 
 import pytest
 from tiny import make_tiny_pictures
@@ -16,7 +17,7 @@ from tiny import make_tiny_pictures
 from genius import cli, engine, training
 from genius.explain import maps
 from genius.explain.explanation import ARRAYS_FILE, WORDS_FILE, folder_of, read_names
-from genius.training.presets import PAPER
+from genius.training.presets import MINI, PAPER
 from genius.training.shape import Shape
 
 Run = Callable[..., int]
@@ -217,6 +218,12 @@ def test_one_setting_can_be_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (settings["decoder"].batch, settings["decoder"].epochs) == (64, 9.0)
     assert settings["quantizer"].contrast == 1.0
     assert all(data[-1] == Shape(codes=64) for _, data, _ in stages.ran)
+
+
+def test_numbers_that_may_be_parts_start_as_such() -> None:
+    for part in vars(MINI).values():
+        types = get_type_hints(type(part))
+        assert {name: type(value) for name, value in vars(part).items()} == types
 
 
 def test_a_preset_is_settings_and_shape_and_can_be_changed(

@@ -24,7 +24,7 @@ class DecoderTraining:
     replaced by a mix of query and target (Eq. 11).
     """
 
-    epochs: float = 6
+    epochs: float = 6.0
     batch: int = 512
     rate: float = 1e-3
     weight_decay: float = 0.01

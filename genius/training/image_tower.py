@@ -33,7 +33,7 @@ from genius.training.views import FEATURES, FROZEN_BLOCKS, SPREAD, Views, upper_
 class ImageTraining:
     """Settings of the first half of stage 1; `keep` weighs the photographs' class probabilities."""
 
-    epochs: float = 4
+    epochs: float = 4.0
     batch: int = 128
     tower_rate: float = 4e-4
     head_rate: float = 2e-3

@@ -30,7 +30,7 @@ class ProjectionTraining:
     share of the tuned weights in the result, the rest being those from before (see `mix_weights`).
     """
 
-    epochs: float = 3
+    epochs: float = 3.0
     batch: int = 2048
     head_rate: float = 7e-4
     text_rate: float = 3e-4

@@ -25,7 +25,7 @@ class QuantizerTraining:
     for the first code to be the modality.
     """
 
-    epochs: float = 3
+    epochs: float = 3.0
     batch: int = 1024
     rate: float = 6e-4
     weight_decay: float = 0.01

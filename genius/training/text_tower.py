@@ -41,7 +41,7 @@ class TextTraining:
     of the tuned weights in the tower's, the rest being the sentence encoder's (see `mix_weights`).
     """
 
-    epochs: float = 5
+    epochs: float = 5.0
     batch: int = 128
     text_rate: float = 8e-5
     head_rate: float = 3e-4

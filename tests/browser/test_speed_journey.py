@@ -72,7 +72,9 @@ def test_a_race_grows_is_taken_along_and_found_again(visit: Callable) -> None:
     assert "exact search" in page.locator(".g-race-said").inner_text()
     assert page.locator("#race-chart .scatterlayer .trace").count() == 8, "four lines in two panels"
     for axis in ("x", "y"):
-        assert page.locator(f"#race-chart .{axis}tick text").count() > 1, "two sizes, hardly a decade of times"
+        assert page.locator(f"#race-chart .{axis}tick text").count() > 1, (
+            "two sizes, hardly a decade of times"
+        )
     taken = {}
     for act in ("json", "csv", "figure"):
         with page.expect_download() as download:
