@@ -303,3 +303,7 @@ def test_a_model_of_another_shape(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "bundle" / "config.json").read_text())
     assert config["quantizer"]["levels"] == config["decoder"]["levels"] == [3, 8, 8]
     assert (config["decoder"]["width"], config["decoder"]["layers"]) == (64, 1)
+    stages.run_decoder(data, DecoderTraining(epochs=1, batch=180))  # nothing is left to do
+    stages.run_quantizer(data, QuantizerTraining(epochs=2, batch=90, match=0))
+    with pytest.raises(UserError, match="trained on codes of another quantizer. Delete that folder"):
+        stages.run_decoder(data, DecoderTraining(epochs=1, batch=180))

@@ -30,7 +30,8 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "train",
         help="train a model, one stage or all",
-        description="Resumes where it stopped. Quantizer and decoder train in several processes, too: "
+        description="Encoder and decoder resume where they stopped. Quantizer and decoder train in several "
+        "processes, too: "
         "torchrun --nproc_per_node=N -m -- genius train …",
     )
     parser.add_argument(

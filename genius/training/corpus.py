@@ -128,7 +128,7 @@ def _grocery_items(folder: Path) -> Iterable[Item]:
     for row in _read_jsonl(folder / "labels.jsonl"):
         fine, coarse = row["class"], row["coarse_class"]
         own = fine if coarse.lower() in fine.lower() else f"{fine}, {coarse.lower()}"
-        kind = row["image"].split("_")[1].lower()
+        kind = row["image"].partition("_")[2].partition("_")[0].lower()  # train_Fruit_Apple_001.jpg
         yield Item(
             id=f"groceries/{row['image']}",
             kind=Kind.PHOTO,

@@ -1,8 +1,11 @@
-"""The three stages as commands run them: paths in, a run folder out; each resumes where it stopped."""
+"""The three stages as commands run them: paths in, a run folder out; encoder and decoder resume where they
+stopped.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +38,9 @@ from genius.training.quantizer import QuantizerTraining, fuse_pool, train_quanti
 from genius.training.shape import Shape
 from genius.training.text_tower import TextTraining
 from genius.training.views import Views, build_views
+
+QUANTIZER_FILE = "quantizer.sha256"
+"""Beside a decoder: which quantizer's codes it learns."""
 
 
 @dataclass(frozen=True)
@@ -165,10 +171,29 @@ def run_decoder(data: TrainingData, settings: DecoderTraining) -> None:
     query = fuse_pool(fusion, pairs.query_image, pairs.query_text).clone()
     vectors = fuse_pool(fusion, pairs.pool_image, pairs.pool_text).clone()
     codes = torch.cat([quantizer.encode(part.to(device)).cpu() for part in vectors.split(8192)])
+    _check_quantizer(data)
     learned = DecoderPairs(query, pairs.target, vectors, codes, quantizer.cpu())
     decoder = train_decoder(learned, data.shape.decoder(pairs.dim), settings, data.run / "decoder")
     _write(decoder, data.run / "decoder" / "decoder.safetensors")
     parallel.wait()
+
+
+def _check_quantizer(data: TrainingData) -> None:
+    """UserError if the decoder in the run folder was begun with another quantizer than the one there."""
+    folder, path = data.run / "decoder", data.run / "decoder" / QUANTIZER_FILE
+    digests = [
+        hashlib.sha256((data.run / "quantizer" / f"{part}.safetensors").read_bytes()).hexdigest()
+        for part in ("fusion", "quantizer")
+    ]
+    if path.is_file() and path.read_text(encoding="utf-8").splitlines() != digests:
+        raise UserError(
+            f"The decoder in {folder} was trained on codes of another quantizer. Delete that folder, or take "
+            "another --run."
+        )
+    parallel.wait()  # until all have looked
+    if parallel.is_first():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(digests), encoding="utf-8")
 
 
 def run_bundle(data: TrainingData, out: Path) -> None:

@@ -1,7 +1,7 @@
 """The searches the page opens on, kept as ids in a small JSON file, so that it shows results at once.
 
 The file holds neither pictures nor captions: those are read from the collection, and candidates that
-are not installed are dropped. `python -m genius.ui.first_screen` writes it.
+are not installed are dropped. `python -m genius.ui` writes it.
 """
 
 from __future__ import annotations
