@@ -15,7 +15,7 @@ from genius.schema import Beam, BeamStep, UserError
 from genius.trie import Children, CodeTrie
 
 DECIDED = 0.1
-"""A modality less than so many times as likely as the likeliest is not what the instruction asks for."""
+"""A first code that is less than this share as likely as the likeliest is not pursued: nobody asked for it."""
 Competitors = Literal["existing"] | Normalizer
 """What a code competes with: see `beam_search`."""
 TRACE_KEPT = 8
@@ -27,7 +27,7 @@ class BeamResult:
     """The semantic IDs found for one query, best first.
 
     codes [b, M]; log_probs [b]; starts, stops [b]: the span of each ID's candidates in the trie;
-    trace: what happened at each level that was written.
+    trace: what happened at each level, whether written or decided.
     """
 
     codes: NDArray[np.int64]

@@ -48,10 +48,10 @@ def test_search_prints_one_line_a_candidate_and_the_time(
 
 def test_search_prints_json(run: Run, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image = pictures / "red-circle.png"
-    assert run("search", "--image", image, "--collection", pictures, "--json") == 0
+    assert run("search", "--image", image, "--minus", "a square", "--collection", pictures, "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert set(answer) == {"query", "hits", "timings_ms"}
-    assert answer["query"]["image"] is True
+    assert answer["query"]["image"] is True and answer["query"]["minus"] == "a square"
     wanted = {"rank", "id", "modality", "text", "image", "semantic_id", "log_prob", "score"}
     assert all(set(hit) == wanted for hit in answer["hits"])
     scores = [hit["score"] for hit in answer["hits"]]

@@ -15,6 +15,8 @@ from genius import cli
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PAGES = {page.name: page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md"))}
+PAGES |= {"README": README, "CONTRIBUTING": CONTRIBUTING}
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 EXAMPLES = sorted(
     path for path in (ROOT / "genius").rglob("*.py") if ">>> " in path.read_text(encoding="utf-8")
@@ -32,8 +34,9 @@ def snippets(text: str, language: str) -> list[str]:
 def commands(text: str, program: str) -> list[list[str]]:
     """Return the arguments of every line of the shell snippets that runs a program."""
     lines = [line for block in snippets(text, "sh") for line in block.splitlines()]
+    lines = "\n".join(lines).replace("\\\n", " ").splitlines()  # a line may go on in the next one
     return [
-        shlex.split(line, comments=True)[program.count(" ") + 1 :]
+        shlex.split(line.partition(" > ")[0], comments=True)[program.count(" ") + 1 :]
         for line in lines
         if line.startswith(program + " ")
     ]
@@ -64,13 +67,18 @@ def test_every_make_target_exists(text: str) -> None:
         assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
 
 
-@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
-def test_links_lead_to_files(text: str) -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files(page: str) -> None:
+    home = ROOT / "docs" if page.endswith(".md") else ROOT
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", PAGES[page]):
+        assert (home / target).exists(), target
 
 
-@pytest.mark.parametrize("command", commands(README, "python -m genius"), ids=" ".join)
+@pytest.mark.parametrize(
+    "command",
+    [words for page in PAGES.values() for words in commands(page, "python -m genius")],
+    ids=" ".join,
+)
 def test_every_command_is_understood(command: list[str]) -> None:
     assert cli.build_parser().parse_args(command).handle
 

@@ -1,7 +1,7 @@
 """Publish a bundle or an index on the Hugging Face hub, with a card; prints the address that pins it.
 
 python tools/publish.py bundle genius-large you/genius-large
-python tools/publish.py index coco-index you/coco-index --bundle hub:you/genius-large@REVISION
+python tools/publish.py index pictures-index you/pictures-index --bundle hub:you/genius-large@REVISION
 """
 
 from __future__ import annotations

@@ -21,7 +21,13 @@ BUNDLE = Path(__file__).resolve().parents[2] / "checkpoints" / "genius-mini"
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
     """`--bundle FOLDER`."""
-    parser.add_argument("--bundle", type=Path, default=BUNDLE, metavar="FOLDER", help=f"the model ({BUNDLE})")
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        default=BUNDLE,
+        metavar="FOLDER",
+        help=f"the model, or hub:owner/name ({BUNDLE})",
+    )
 
 
 def add_mbeir(parser: argparse.ArgumentParser, *, required: bool) -> None:

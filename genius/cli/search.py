@@ -25,6 +25,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--instruction", default="", metavar="TEXT", help='what to do with them: "Find a similar picture."'
     )
+    parser.add_argument("--minus", default="", metavar="TEXT", help="words whose meaning is taken away")
     parser.add_argument(
         "--modality", choices=MODALITIES, default="auto", help="what to find; auto: the model decides"
     )
@@ -32,7 +33,8 @@ def add(commands: Any) -> None:
         "--collection",
         default=ALL,
         metavar="NAME|FOLDER",
-        help=f"{', '.join((*COLLECTIONS, ALL))}, a folder of images, or one that `index` wrote (all)",
+        help=f"{', '.join((*COLLECTIONS, ALL))}, a folder of images, an M-BEIR pool (.jsonl), hub:owner/name, or "
+        "one that `index` wrote (all)",
     )
     parser.add_argument(
         "--top-k", type=int, default=usual.top_k, metavar="N", help=f"how many results ({usual.top_k})"
@@ -62,8 +64,10 @@ def search(args: argparse.Namespace) -> None:
 
 
 def _query(args: argparse.Namespace) -> Query:
-    text, instruction = bounded_text(args.text, "text"), bounded_text(args.instruction, "instruction")
-    query = Query(None if args.image is None else open_image(args.image), text, instruction)
+    text, instruction, minus = (
+        bounded_text(getattr(args, name), name) for name in ("text", "instruction", "minus")
+    )
+    query = Query(None if args.image is None else open_image(args.image), text, instruction, minus)
     if not query.text.strip() and query.image is None:
         raise UserError("Nothing to search for: give a text, a picture with --image FILE, or both.")
     return query

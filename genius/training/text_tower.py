@@ -1,10 +1,11 @@
 """Stage 1, second half: the text tower learns instructions, and what the pictures look like.
 
-The image tower's pooled features are computed once; only its projection goes on learning. Two losses:
+The image tower's pooled features are computed once; only its projection goes on learning. Its losses:
 
 * contrastive CLIP loss between texts and pictures, plain on both sides;
 * contrastive task loss: an instructed query (sum of its image and text features, Eq. 2) against the
-  image, text and image + text candidate of everything there is, so the instruction must decide the modality.
+  image, text and image + text candidate of everything there is, so the instruction must decide the modality;
+* the same within the batch, and a term that keeps pictures as long as texts.
 
 An anchor keeps plain texts near the sentence encoder's own features: what it knew is what understands
 paraphrases.
