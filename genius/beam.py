@@ -15,7 +15,7 @@ from genius.schema import Beam, BeamStep, UserError
 from genius.trie import Children, CodeTrie
 
 DECIDED = 0.1
-"""A first code that is less than this share as likely as the likeliest is not pursued: nobody asked for it."""
+"""A first code less than this share as likely as the likeliest is not pursued: nobody asked for it."""
 Competitors = Literal["existing"] | Normalizer
 """What a code competes with: see `beam_search`."""
 TRACE_KEPT = 8

@@ -33,8 +33,8 @@ def add(commands: Any) -> None:
         "--collection",
         default=ALL,
         metavar="NAME|FOLDER",
-        help=f"{', '.join((*COLLECTIONS, ALL))}, a folder of images, an M-BEIR pool (.jsonl), hub:owner/name, or "
-        "one that `index` wrote (all)",
+        help=f"{', '.join((*COLLECTIONS, ALL))}, a folder of images, an M-BEIR pool (.jsonl), "
+        "hub:owner/name, or one that `index` wrote (all)",
     )
     parser.add_argument(
         "--top-k", type=int, default=usual.top_k, metavar="N", help=f"how many results ({usual.top_k})"
