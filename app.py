@@ -15,7 +15,7 @@ from genius.explain.explanation import read_names
 from genius.hub import local_index
 from genius.index import is_index, read_header
 from genius.schema import Candidate, UserError
-from genius.sources import ALL, COLLECTIONS, open_collection, picture_root
+from genius.sources import ALL, COLLECTIONS, indexed_source, open_collection, picture_root
 from genius.ui import api, build_app, first_screen, theme, zerogpu
 from genius.ui.handle import EngineHandle, Searcher
 from genius.ui.settings import Settings
@@ -35,18 +35,20 @@ def load_engine(settings: Settings) -> Searcher:
 
 def known_early(collection: str) -> tuple[dict[str, Candidate], list[str]]:
     """Candidates to show before the engine is there, and the folders that pictures are served from."""
-    folder = local_index(Path(collection).expanduser())
-    source = read_header(folder).source if is_index(folder) else collection
+    folder = local_index(collection)
+    source = indexed_source(collection, read_header(folder).source) if is_index(folder) else collection
     if source not in (*COLLECTIONS, ALL):
-        return {}, [str(picture_root(source))]
+        root = picture_root(source)
+        return {}, [] if root is None else [str(root)]
     candidates = open_collection(source).candidates
     return {candidate.id: candidate for candidate in candidates}, theme.picture_folders(candidates)
 
 
-def names(collection: str) -> dict[tuple[int, ...], str]:
+def names(settings: Settings) -> dict[tuple[int, ...], str]:
     """Names of codes, known before the model is."""
-    shipped = collection in (*COLLECTIONS, ALL)
-    return read_names(SHIPPED_INDEX if shipped else local_index(Path(collection).expanduser()))
+    if settings.collection not in (*COLLECTIONS, ALL):
+        return read_names(local_index(settings.collection))
+    return read_names(SHIPPED_INDEX) if settings.shipped_model else {}
 
 
 def main() -> None:
@@ -59,7 +61,8 @@ def main() -> None:
     if zerogpu.on_zero_gpu():  # which takes note of what is on the GPU when the page is launched
         load = partial(lambda engine: engine, load())
     handle = EngineHandle(load, candidates)
-    page = build_app(handle, first_screen.load(FIRST_SCREEN, candidates), names(settings.collection))
+    opening = first_screen.load(FIRST_SCREEN, candidates) if settings.shipped_model else {}
+    page = build_app(handle, opening, names(settings))
     page.launch(prevent_thread_lock=True, mcp_server=settings.mcp, **theme.launch_options(folders))
     handle.start()  # only now: loading keeps the processor busy, and the page comes first
     page.block_thread()

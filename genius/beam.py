@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genius.decoder import Decoder, Normalizer
-from genius.schema import Beam, BeamStep, UserError
+from genius.schema import Beam, BeamStep, Modality, UserError
 from genius.trie import Children, CodeTrie
 
 DECIDED = 0.1
@@ -280,7 +280,8 @@ def _check(decoder: Decoder, trie: CodeTrie, width: int, prefix: tuple[int, ...]
     start, stop = trie.find(prefix)
     if start == stop:
         codes = "-".join(map(str, prefix))
-        raise UserError(f"No candidate's semantic ID starts with {codes}; choose other codes or none.")
+        kind = f" ({Modality(prefix[0]).label})" if len(prefix) == 1 and prefix[0] in list(Modality) else ""
+        raise UserError(f"No candidate's semantic ID starts with {codes}{kind}; choose other codes or none.")
 
 
 def _result(beams: _Beams, query: int, trace: tuple[BeamStep, ...]) -> BeamResult:

@@ -84,7 +84,9 @@ class Encoder:
                 name, text_cfg=text_cfg, pretrained_text=False, pretrained_image=False
             )
         with _opening(folder / TOKENIZER_FILE):
-            tokenizer = open_clip.get_tokenizer(name)
+            # what a bundle's own files say of its tokenizer must not bring code
+            trusted = {"trust_remote_code": False} if text_cfg.get("hf_tokenizer_name") else {}
+            tokenizer = open_clip.get_tokenizer(name, **trusted)
         preprocess = PreprocessCfg(**open_clip.get_model_preprocess_cfg(clip))
         return cls(clip.to(device=device, dtype=dtype), preprocess, tokenizer, dim)
 

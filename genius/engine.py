@@ -24,7 +24,7 @@ from genius.images import open_image
 from genius.index import CandidateIndex, is_index, read_header
 from genius.instructions import format_text, instructed_text
 from genius.schema import Candidate, Hit, Query, SearchOptions, SearchResult, Timings, UserError
-from genius.sources import ALL, COLLECTIONS, Collection, open_collection
+from genius.sources import ALL, COLLECTIONS, Collection, indexed_source, open_collection, source_name
 
 MINUS = 0.5  # how much of the `minus` text's feature is taken from the query's
 READERS = min(8, os.cpu_count() or 1)  # threads that read pictures; decoding lets others work
@@ -88,10 +88,10 @@ class Engine:
         model = load_bundle(bundle, device)
         folder = local_index(collection)
         if is_index(folder):
-            source = read_header(folder).source
+            source = indexed_source(collection, read_header(folder).source)
             return cls._with_index(model, folder, open_collection(source), source)
         found = open_collection(collection)
-        if found.name in (*COLLECTIONS, ALL) and _shipped_fingerprint() == model.fingerprint:
+        if source_name(collection) in (*COLLECTIONS, ALL) and _shipped_fingerprint() == model.fingerprint:
             return cls._with_index(model, SHIPPED_INDEX, found, found.name)
         engine = cls(
             model, CandidateIndex.empty(model.quantizer.config.levels, model.encoder.dim), found.notes

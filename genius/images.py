@@ -39,14 +39,15 @@ _MAX_SVG_BYTES = 8_000_000
 _SVG_SECONDS = 10
 _SVG_SPACE = "http://www.w3.org/2000/svg"
 
-# Elements whose drawing is bounded by the length of the file. The others (filters, patterns, references,
-# text) can be made to hang or crash the renderer and are drawn in a process of their own.
+# Elements whose drawing is bounded by the length of the file. The others (filters, patterns, clips, style
+# sheets, references, text) can be made to hang or crash the renderer and are drawn in a process of their own.
 _PLAIN_SVG = frozenset(
-    {"svg", "g", "defs", "title", "desc", "metadata", "style", "clipPath"}
+    {"svg", "g", "defs", "title", "desc", "metadata"}
     | {"path", "rect", "circle", "ellipse", "line", "polyline", "polygon"}
     | {"linearGradient", "radialGradient", "stop"}
 )
 _PLAIN_DEPTH = 32
+_PLAIN_BYTES = 64_000
 
 # Both sides are given, for one alone lets the other explode; without a dpi, sizes in points or mm are zero.
 _DRAWING: dict[str, Any] = {"width": SVG_SIDE, "height": SVG_SIDE, "background": "#fff", "dpi": 96}
@@ -178,7 +179,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     """Bring any pixel format to L, RGB or RGBA (keeping the metadata that says which way is up)."""
     if image.mode.startswith("I") or image.mode == "F":
         info = image.info
-        image = Image.fromarray(_to_bytes(np.asarray(image, dtype=np.float64)))
+        shrink = max(1, max(image.size) // MAX_SIDE)  # before its numbers grow to eight bytes each
+        image = Image.fromarray(_to_bytes(np.asarray(image)[::shrink, ::shrink].astype(np.float64)))
         image.info = info
         return image
     if image.has_transparency_data:
@@ -210,6 +212,7 @@ def _is_svg(data: bytes) -> bool:
 class _SvgScan:
     """What an SVG holds, gathered while it is parsed."""
 
+    size: int
     names: set[str] = field(default_factory=set)
     depth: int = 0
     deepest: int = 0
@@ -233,14 +236,14 @@ class _SvgScan:
     @property
     def plain(self) -> bool:
         """Whether drawing it is sure to end, and soon."""
-        return self.names <= _PLAIN_SVG and self.deepest <= _PLAIN_DEPTH
+        return self.names <= _PLAIN_SVG and self.deepest <= _PLAIN_DEPTH and self.size <= _PLAIN_BYTES
 
 
 def _scan_svg(data: bytes, name: str) -> tuple[str, _SvgScan]:
     """Parse the SVG, refuse one that is broken, huge or reads other files; return its text and contents."""
     if len(data) > _MAX_SVG_BYTES:
         raise UserError(f"{name} is too large an SVG. Use one of at most {_MAX_SVG_BYTES // 1_000_000} MB.")
-    scan = _SvgScan()
+    scan = _SvgScan(len(data))
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.StartElementHandler = scan.start
     parser.EndElementHandler = scan.end

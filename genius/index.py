@@ -21,6 +21,8 @@ HEADER_FILE = "index.json"
 IDS_FILE = "ids.txt"
 VECTORS_FILE = "vectors.npy"
 FORMAT = 2
+BLOCK = 65_536
+"""So many vectors are compared at once: in full, those of a large collection would not fit into memory."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +91,25 @@ class CandidateIndex:
         rows = self.trie.rows(*self.trie.find(prefix))
         if not len(rows):
             raise UserError("No candidate is left to search under these codes; choose other codes or none.")
-        vectors = self.vectors if len(rows) == len(self.vectors) else self.vectors[rows]
-        rows = rows if vectors is not self.vectors else np.arange(len(self.vectors))
-        scores = queries @ vectors.astype(np.float32).T
         top_k = min(top_k, len(rows))
-        best = np.argpartition(-scores, top_k - 1, axis=1)[:, :top_k]
-        return [
-            rows[part[np.argsort(-scores[query, part], kind="stable")]] for query, part in enumerate(best)
+        best = np.empty((len(queries), 0), np.float32)
+        found = np.empty((len(queries), 0), np.int64)
+        for some in _blocks(rows, len(self.vectors)):
+            scores = queries @ self.vectors[some].astype(np.float32).T
+            here = np.arange(some.start, some.stop) if isinstance(some, slice) else some
+            best, found = np.hstack([best, scores]), np.hstack([found, np.tile(here, (len(queries), 1))])
+            keep = np.argpartition(-best, min(top_k, best.shape[1]) - 1, axis=1)[:, :top_k]
+            best, found = np.take_along_axis(best, keep, 1), np.take_along_axis(found, keep, 1)
+        order = np.argsort(-best, axis=1, kind="stable")
+        return list(np.take_along_axis(found, order, 1))
+
+    def cosines(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Cosine [n] between a unit vector [d] and the vector of every row."""
+        parts = [
+            self.vectors[start : start + BLOCK].astype(np.float32) @ query
+            for start in range(0, len(self.vectors), BLOCK)
         ]
+        return np.concatenate(parts)
 
     def add(self, candidates: Sequence[Candidate], codes: NDArray[np.int64], vectors: NDArray) -> None:
         """Add candidates with codes [k, M] and unit vectors [k, d]."""
@@ -219,6 +232,13 @@ def _opening(path: Path, header: IndexHeader) -> Iterator[None]:
 
 def _again(source: str, folder: Path) -> str:
     return f"Build it again: python -m genius index {source} --out {folder}"
+
+
+def _blocks(rows: NDArray[np.int64], count: int) -> Iterator[NDArray[np.int64] | slice]:
+    """Rows in blocks, as slices when they are all of `count`, which are read without copying."""
+    for start in range(0, len(rows), BLOCK):
+        stop = min(start + BLOCK, len(rows))
+        yield slice(start, stop) if len(rows) == count else rows[start:stop]
 
 
 def _absent(candidate_id: str) -> Candidate:

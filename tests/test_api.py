@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
+import io
 import pickle
 import re
 import sys
@@ -14,13 +16,16 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 import pytest
+from gradio.components.image import ImageData
 from gradio_client import Client, handle_file
 from PIL import Image
 
+from genius.images import open_image
 from genius.index import CandidateIndex
 from genius.schema import Candidate, Hit, Modality, Query, SearchOptions, SearchResult, UserError
-from genius.ui import api, build_app, theme, zerogpu
+from genius.ui import api, build_app, form, theme, zerogpu
 from genius.ui.api import explain, parse_code
+from genius.ui.form import PictureInput
 from genius.ui.handle import EngineHandle
 from genius.ui.settings import Settings
 
@@ -59,6 +64,7 @@ class Stub:
     """An engine without a model: random addresses, and answers that can be recognised."""
 
     notes = ()
+    codebooks = (np.eye(3, dtype=np.float32),)
 
     def __init__(self) -> None:
         dice = np.random.default_rng(0)
@@ -210,6 +216,32 @@ def test_settings_are_what_the_environment_says() -> None:
         Settings.read({"GENIUS_MCP": "maybe"})
 
 
+def test_only_our_own_model_is_known_before_it_is_loaded(tmp_path: Path) -> None:
+    assert Settings().shipped_model
+    assert not Settings(bundle=str(tmp_path)).shipped_model
+    assert not Settings(bundle="hub:somebody/genius-mini").shipped_model
+
+
+def test_a_picture_sent_as_data_is_checked_like_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By genius.images: for a PostScript file, Pillow by itself would run a program."""
+    given = PictureInput(type="filepath")
+
+    def sent(kind: str, data: bytes) -> Any:
+        return ImageData(url=f"data:image/{kind};base64,{base64.b64encode(data).decode()}")
+
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"
+    with pytest.raises(UserError, match="is not an image that can be read"):
+        open_image(Path(given.preprocess(sent("eps", script))))
+    picture = io.BytesIO()
+    Image.new("RGB", (30, 20)).save(picture, "PNG")
+    assert open_image(Path(given.preprocess(sent("png", picture.getvalue())))).size == (30, 20)
+    with pytest.raises(gr.Error, match="damaged"):
+        given.preprocess(ImageData(url="data:image/png;base64,a"))
+    monkeypatch.setattr(form, "MAX_DATA", 100)
+    with pytest.raises(gr.Error, match="at most 20 MB"):
+        given.preprocess(sent("png", bytes(100)))
+
+
 def test_language_models_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
     api.check(Settings())
     monkeypatch.setattr(api, "find_spec", lambda name: None)
@@ -253,6 +285,17 @@ def test_on_zero_gpu_a_collection_is_encoded_in_parts(
     z = zerogpu.lend(tiny_engine).fused(some, lambda done, total: told.append((done, total)))
     np.testing.assert_allclose(z, tiny_engine.fused(some), atol=1e-5)
     assert told == [(4, 10), (8, 10), (10, 10)]
+
+
+def test_on_zero_gpu_codebooks_are_read_before_the_page_is_launched(
+    monkeypatch: pytest.MonkeyPatch, stub: Stub
+) -> None:
+    """Afterwards, the weights are on the GPU only."""
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    monkeypatch.setattr(stub, "codebooks", (np.eye(3, dtype=np.float32),))
+    lent = zerogpu.lend(stub)
+    monkeypatch.setattr(stub, "codebooks", None)
+    assert lent.codebooks[0].tolist() == np.eye(3).tolist()
 
 
 def test_on_zero_gpu_a_search_within_borrows_too(

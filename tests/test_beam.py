@@ -348,7 +348,7 @@ def test_no_queries_no_results() -> None:
     ("codes", "width", "prefix", "message"),
     [
         (np.empty((0, 4), dtype=int), 5, (), "add candidates first"),
-        (np.array([[0, 1, 2, 3]]), 5, (1,), "No candidate's semantic ID starts with 1;"),
+        (np.array([[0, 1, 2, 3]]), 5, (1,), "No candidate's semantic ID starts with 1 .text.;"),
         (np.array([[0, 1, 2, 3]]), 5, (0, 1, 3), "starts with 0-1-3;"),
         (np.array([[0, 1, 2, 3]]), 5, (7,), "out of range"),
         (np.array([[0, 1, 2, 3]]), 0, (), "at least 1"),

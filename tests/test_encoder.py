@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import socket
@@ -208,3 +209,29 @@ def test_a_configuration_that_makes_no_sense_is_refused(folder: Path, tmp_path: 
 def test_batches_cover_everything_once() -> None:
     assert [list(range(10))[part] for part in batches(10, 4)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert list(batches(0, 4)) == []
+
+
+def test_a_tokenizer_brings_no_code(folder: Path, tmp_path: Path) -> None:
+    """A configuration that asks for code of its own to be trusted is not obeyed."""
+    other = tmp_path / "encoder"
+    shutil.copytree(folder, other)
+    (other / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Evil: pass\n")
+    for name, change in {
+        "open_clip_config.json": {
+            "model_cfg": {"text_cfg": {"tokenizer_kwargs": {"trust_remote_code": True}}}
+        },
+        "tokenizer_config.json": {"auto_map": {"AutoTokenizer": ["evil.Evil", "evil.Evil"]}},
+    }.items():
+        path = other / name
+        path.write_text(json.dumps(merged(json.loads(path.read_text()), change)))
+    with contextlib.suppress(UserError):
+        Encoder.load(other)
+    assert not (tmp_path / "ran").exists()
+
+
+def merged(old: dict, new: dict) -> dict:
+    """`old` with the values of `new`, dictionaries within both being merged, too."""
+    return old | {
+        key: merged(old[key], value) if isinstance(value, dict) and key in old else value
+        for key, value in new.items()
+    }

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import threading
+import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from genius import images
 from genius.images import MAX_SIDE, SVG_SIDE, check_image, open_image
 from genius.schema import UserError
 
@@ -99,6 +103,17 @@ def test_a_pillow_image_is_left_untouched() -> None:
     assert original == before
 
 
+def test_deep_grey_is_made_smaller_first() -> None:
+    deep = Image.fromarray(np.full((3000, 2500), 40_000, np.uint16))
+    tracemalloc.start()
+    image = open_image(deep)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert max(image.size) <= MAX_SIDE
+    assert image.getpixel((5, 5)) == (156,) * 3
+    assert peak < 3000 * 2500 * 8, "less than its numbers in double precision"
+
+
 @pytest.mark.parametrize("size", [(1, 10000), (10000, 1)])
 def test_extreme_shapes_keep_a_pixel(size: tuple[int, int]) -> None:
     assert sorted(open_image(encoded(plain(size=size), "PNG")).size) == [1, MAX_SIDE]
@@ -120,6 +135,32 @@ def test_svg_measured_in_points_and_with_a_filter() -> None:
     image = open_image(markup)
     assert image.size == (SVG_SIDE, SVG_SIDE // 2)
     assert image.getpixel((100, 100)) == ORANGE
+
+
+def test_an_svg_that_takes_forever_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clips within clips: every level multiplies the work of drawing by ten."""
+    monkeypatch.setattr(images, "_SVG_SECONDS", 1)
+    clips = '<clipPath id="c0"><rect width="9" height="9"/></clipPath>' + "".join(
+        f'<clipPath id="c{n}">'
+        + f'<rect width="9" height="9" clip-path="url(#c{n - 1})"/>' * 10
+        + "</clipPath>"
+        for n in range(1, 7)
+    )
+    others: list[float] = []
+    worker = threading.Thread(target=lambda: [others.append(time.sleep(0.01) or 0.0) for _ in range(40)])
+    worker.start()
+    with pytest.raises(UserError, match="cannot be drawn"):
+        open_image(f'{SVG}{clips}<rect width="9" height="9" clip-path="url(#c6)"/></svg>')
+    assert len(others) == 40, "other threads went on"
+
+
+def test_a_long_svg_is_drawn_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
+    run = images.subprocess.run
+    monkeypatch.setattr(images.subprocess, "run", lambda *a, **k: (ran.append(1), run(*a, **k))[1])
+    image = open_image(SVG + RECTANGLE)
+    assert not ran
+    assert open_image(f"{SVG}<!--{'x' * 70_000}-->{RECTANGLE}") == image and ran
 
 
 @pytest.mark.parametrize("prefix", ["", "file://"])

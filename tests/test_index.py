@@ -66,9 +66,13 @@ def brute_force(index: CandidateIndex, query: NDArray[np.float32], prefix: tuple
     return [id_ for _, id_ in sorted(found, reverse=True)]
 
 
+@pytest.mark.parametrize("block", [index_module.BLOCK, 7])
 @pytest.mark.parametrize("prefix", [(), (0,), (2,), (1, 3)])
 @pytest.mark.parametrize("top_k", [1, 7, 1000])
-def test_exact_search_equals_brute_force(prefix: tuple[int, ...], top_k: int) -> None:
+def test_exact_search_equals_brute_force(
+    prefix: tuple[int, ...], top_k: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_module, "BLOCK", block)
     index = build()
     queries = unit(np.random.default_rng(1), 5)
     found = index.exact(queries, top_k, prefix)
@@ -78,6 +82,15 @@ def test_exact_search_equals_brute_force(prefix: tuple[int, ...], top_k: int) ->
         assert [index.candidates[row].id for row in rows] == expected[:top_k]
         vectors = index.vectors[rows].astype(np.float32)
         np.testing.assert_allclose(index.score(query, rows), vectors @ query, rtol=1e-6)
+
+
+def test_cosines_of_all_are_those_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = build()
+    [query] = unit(np.random.default_rng(1), 1)
+    one_by_one = index.score(query, np.arange(len(index)))
+    for block in (index_module.BLOCK, 7):
+        monkeypatch.setattr(index_module, "BLOCK", block)
+        np.testing.assert_allclose(index.cosines(query), one_by_one, rtol=1e-6)
 
 
 def test_exact_search_after_changes() -> None:

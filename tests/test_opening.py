@@ -123,3 +123,17 @@ def test_shipped_collections_come_with_an_index(
     monkeypatch.setattr(engine_module, "SHIPPED_INDEX", index.parent / "nothing")
     assert len(Engine.load(tiny_bundle_folder, "openmoji", "cpu").index) == 90
     assert coded == [90]
+
+
+def test_a_folder_may_be_called_like_a_collection(tiny_bundle_folder: Path, tmp_path: Path) -> None:
+    folder = make_tiny_pictures(tmp_path / "all", ["navy circle"])
+    engine = Engine.load(tiny_bundle_folder, folder, "cpu")
+    assert {candidate.image for candidate in engine.candidates} - {None} == {folder / "navy-circle.png"}
+
+
+def test_an_index_from_the_hub_opens_no_folder_of_this_machine(
+    saved: tuple[Path, Path], tiny_bundle_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "local_index", lambda where: saved[0])
+    with pytest.raises(UserError, match="a place on the machine where it was made"):
+        Engine.load(tiny_bundle_folder, "hub:somebody/index", "cpu")

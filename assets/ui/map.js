@@ -7,6 +7,9 @@ let drawn = '';
 let peeks = new Map();
 let pointed = -1;
 
+// So many of the rows as are sent, from all over them.
+const spread = (rows) => (rows.length <= MOST ? rows : Array.from({ length: MOST }, (_, n) => rows[Math.floor((n * rows.length) / MOST)]));
+
 const at = (selector) => element.querySelector(selector);
 const css = (name) => getComputedStyle(element).getPropertyValue(name).trim();
 const dark = () => document.body.classList.contains('dark');
@@ -154,7 +157,7 @@ function wire(plot) {
   plot.on('plotly_selected', (selected) => {
     if (!selected || !selected.points.length) return;
     const rows = [...new Set(selected.points.map((p) => p.customdata).filter((r) => r !== undefined))];
-    if (rows.length) trigger('lasso', { rows: rows.slice(0, MOST) });
+    if (rows.length) trigger('lasso', { rows: spread(rows) });
   });
   plot.on('plotly_hover', ({ points, event }) => peek(points[0].customdata, event));
   plot.on('plotly_unhover', hide);

@@ -13,7 +13,7 @@ from genius.sources.picture import Picture, candidates_of
 
 __all__ = [
     *("ALL", "COLLECTIONS", "Collection", "Picture", "candidates_of"),
-    *("load_pictures", "open_collection", "picture_root", "source_name"),
+    *("indexed_source", "load_pictures", "open_collection", "picture_root", "source_name"),
 ]
 
 ALL = "all"
@@ -93,6 +93,16 @@ def source_name(name_or_folder: str | Path) -> str:
     """What an index notes as its source: a name or hub address as it is, a path in full."""
     name = str(name_or_folder)
     return name if name in (*COLLECTIONS, ALL) or is_hub(name) else str(Path(name).expanduser().resolve())
+
+
+def indexed_source(index: str | Path, source: str) -> str:
+    """What an index says it is of; UserError if one from the hub names a place on this machine."""
+    if is_hub(index) and source not in (*COLLECTIONS, ALL) and not is_hub(source):
+        raise UserError(
+            f"The index {index} is of {source}, a place on the machine where it was made. Take one of "
+            f"{', '.join((*COLLECTIONS, ALL))}, or of a data set on the hub."
+        )
+    return source
 
 
 def picture_root(name_or_folder: str | Path) -> Path:

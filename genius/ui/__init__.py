@@ -14,6 +14,8 @@ from genius.ui.handle import EngineHandle
 from genius.ui.render import Words
 
 TITLE = "GENIUS: search by writing addresses"
+UPLOADS_KEPT = (3600, 86400)
+"""Every so many seconds, what visitors uploaded longer ago than so many seconds is deleted."""
 
 
 def build_app(
@@ -24,7 +26,7 @@ def build_app(
     """The page. `first_screen` holds searches by example key; `names` maps prefixes to plain names."""
     explorer = Explorer(engine_handle, names)
     words = Words(explorer.names, engine_handle.find)
-    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=UPLOADS_KEPT) as page:
         with gr.Row(elem_id="top"):
             theme.html(theme.HEAD, "head")
             status = theme.html(theme.status_line("The model is loading …", "loading"), "status")

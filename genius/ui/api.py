@@ -99,7 +99,8 @@ def parse_code(text: str, levels: tuple[int, ...]) -> tuple[int, ...]:
     UserError
         If it is something else, too long, or a number is none of its level's codes.
     """
-    words = [word for word in re.split(r"[\s,;·.-]+", bounded_text(text, "code")) if word]
+    text = bounded_text(text, "code")
+    words = [word for word in re.split(r"[\s,;·.-]+", text) if word]
     if re.search(r"(^|[\s,;])-", text) or not all(
         word.isascii() and word.isdigit() and len(word) < 9 for word in words
     ):

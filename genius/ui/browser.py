@@ -21,7 +21,7 @@ from genius.ui.examples import BY_KEY, OPENING
 from genius.ui.explorer import Explorer
 from genius.ui.form import PictureInput
 from genius.ui.render import Words, invite, waiting
-from genius.ui.search import friendly
+from genius.ui.search import friendly, through
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
@@ -90,11 +90,10 @@ def _wire_opening(
         begin = known_beginning(explorer.atlas, start)
         return filled(begin[:2], begin)
 
-    @friendly
     def from_door(prefix: Prefix | None) -> tuple[Any, ...]:
         if prefix is None:
             return (gr.skip(),) * 7
-        known = explorer.atlas.check(prefix)
+        known = known_beginning(explorer.atlas, prefix) if isinstance(prefix, list | tuple) else ()
         return *filled(known, known), gr.Tabs(selected="walk"), None
 
     @friendly
@@ -105,7 +104,8 @@ def _wire_opening(
     seen = gr.State(False)
     filling = [seen, parts.hint, parts.page, parts.editor, parts.measured]
     tab.select(first_look, [seen, doors.code], filling, **QUIET)
-    doors.code.change(from_door, doors.code, [*filling, parts.tabs, doors.code], **QUIET)
+    outputs = [*filling, parts.tabs, doors.code]
+    doors.code.change(through(from_door, len(outputs)), doors.code, outputs, **QUIET)
     parts.hint.explain(work_out, None, seen, show_progress_on=[parts.hint], **PRIVATE).success(
         first_look, [seen, doors.code], filling, **QUIET
     )

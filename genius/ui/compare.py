@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from genius.schema import Hit, SearchResult
-from genius.ui.render import KEYS, Words, esc, meter, picture, tag
+from genius.ui.render import KEYS, Words, esc, meter, picture, plural, tag
 
 
-def compare(ours: Sequence[Hit], theirs: SearchResult, our_ms: float, total: int, words: Words) -> str:
-    """GENIUS and exact CLIP search side by side, what both found marked."""
+def compare(ours: Sequence[Hit], theirs: SearchResult, our_ms: float, count: int, words: Words) -> str:
+    """GENIUS and exact CLIP search side by side, what both found marked; `count`: what could be found."""
     our_rank = {hit.candidate.id: hit.rank for hit in ours}
     their_rank = {hit.candidate.id: hit.rank for hit in theirs.hits}
     both = len(our_rank.keys() & their_rank.keys())
     return (
         f'<p class="g-lead"><b>{both} of {len(ours)}</b> results are the same. GENIUS wrote addresses '
-        f"({our_ms:,.0f} ms); exact search compared the query with all {total:,} candidates "
+        f"({our_ms:,.0f} ms); exact search compared the query with {plural(count, 'candidate')} "
         f"({theirs.timings.total:,.0f} ms). In a collection this small, exact search is fast; "
         "its cost grows with the collection.</p>"
         '<div class="g-compare">'

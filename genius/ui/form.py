@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.processing_utils import save_base64_to_cache
 
 from genius.ui.ask import MAX_SHOWN, Ask, fitting_instruction, tasks_for
+
+MAX_DATA = 28_000_000
+"""Characters of a picture sent as text: 20 MB, as uploads may have, in base64."""
 
 MODE_CHOICES = [
     ("let the model decide", "auto"),
@@ -20,9 +24,14 @@ MODE_CHOICES = [
 
 def _as_uploaded(self: gr.Image, payload: Any) -> Any:
     """Path of the file as it came: one place, genius.images, checks pictures and says what is wrong."""
-    if payload is None or (payload.url and payload.url.startswith("data:")):
-        return gr.Image.preprocess(self, payload)
-    return payload.path
+    if payload is None or not (payload.url and payload.url.startswith("data:")):
+        return payload and payload.path
+    if len(payload.url) > MAX_DATA:
+        raise gr.Error("The picture is too large. Send one of at most 20 MB.")
+    try:
+        return save_base64_to_cache(payload.url, self.GRADIO_CACHE, "picture")
+    except ValueError as error:
+        raise gr.Error("The picture's data are damaged. Send it again.") from error
 
 
 # A gr.Image with one method changed. Made past gradio's metaclass, which writes an interface file (.pyi)

@@ -112,6 +112,11 @@ class EngineHandle:
         with self._turn:
             return engine.exact_search([query], ask.options())[0]
 
+    def count(self, ask: Ask) -> int:
+        """How many candidates a request may find."""
+        start, stop = self._engine_for(ask).index.trie.find(ask.options().prefix)
+        return stop - start
+
     @contextmanager
     def aside(self) -> Iterator[None]:
         """A slice of long work: no search runs meanwhile, and one that waits comes before the next slice."""

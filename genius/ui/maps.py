@@ -23,7 +23,7 @@ from genius.ui.doors import BROWSER, SEARCH, Doors, sent
 from genius.ui.explorer import Explorer
 from genius.ui.map_view import CODE_BY_CODE, Marks
 from genius.ui.render import Words, invite
-from genius.ui.search import Shown, friendly
+from genius.ui.search import Shown, friendly, through
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
@@ -130,7 +130,6 @@ def _wire_map(
         slider = gr.Slider(maximum=levels, visible=view.space == CODE_BY_CODE)
         return figure(explorer, words, view, known, shown, marked), "", _about(explorer, view, known), slider
 
-    @friendly
     def from_door(ids: tuple[str, ...] | None) -> tuple[Any, ...]:
         if ids is None:
             return (gr.skip(),) * 3
@@ -146,7 +145,7 @@ def _wire_map(
     changes = [tab.select, parts.space.input, parts.colour.input, parts.level.release, marked.change]
     gr.on(changes, draw, inputs, outputs, **QUIET)
     shown.change(lambda: (), None, marked, **QUIET)  # a new search is what is drawn in from now on
-    doors.place.change(from_door, doors.place, [marked, parts.detail, doors.place], **QUIET)
+    doors.place.change(through(from_door, 3), doors.place, [marked, parts.detail, doors.place], **QUIET)
     parts.hint.explain(work_out, None, None, show_progress_on=[parts.hint], **PRIVATE).success(
         draw, inputs, outputs, **QUIET
     )
@@ -210,7 +209,7 @@ def chosen_html(explorer: Explorer, words: Words, row: int, space: str) -> str:
     atlas = explorer.atlas
     if space == CLIP:
         vectors, where = atlas.index.vectors, "By cosine in the encoder's space, exactly"
-        similar = atlas.index.score(vectors[row].astype(np.float32), np.arange(len(vectors)))
+        similar = atlas.index.cosines(vectors[row].astype(np.float32))
         order, values = (-similar).argsort(kind="stable"), similar
     else:
         where = "By Euclidean distance between the sums of their codewords"

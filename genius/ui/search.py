@@ -82,6 +82,23 @@ def friendly(handler: Callable[..., Any], quote: Callable[[object], str] = rende
     return guarded
 
 
+def through(handler: Callable[..., Any], outputs: int) -> Callable[..., Any]:
+    """What waits behind a door: a UserError is said, nothing else changes, and the door is shut all the same.
+
+    The door's state is the last of the handler's outputs.
+    """
+
+    @wraps(handler)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return handler(*args, **kwargs)
+        except UserError as error:
+            gr.Warning(render.esc(error))
+            return *(gr.skip(),) * (outputs - 1), None
+
+    return guarded
+
+
 def build(
     page: gr.Blocks,
     handle: EngineHandle,
@@ -164,7 +181,8 @@ def _wire_search(
         if shown is None:
             raise UserError("Search for something first; then compare.")
         theirs = handle.exact_search(shown.ask)
-        return comparison.compare(_hits(handle, shown), theirs, shown.total_ms, len(handle.candidates), words)
+        count = handle.count(shown.ask)
+        return comparison.compare(_hits(handle, shown), theirs, shown.total_ms, count, words)
 
     gr.on(
         [form.go.click, form.text.submit, form.minus.submit],
@@ -199,19 +217,20 @@ def _wire_cards(
 
     @friendly
     def example(history: History, event: gr.EventData) -> tuple[Any, ...]:
-        ask = BY_KEY[key].ask if (key := _sent(event, "key")) in BY_KEY else OPENING.ask
+        key = sent(event, "key")
+        ask = BY_KEY[key].ask if isinstance(key, str) and key in BY_KEY else OPENING.ask
         stored = None if handle.ready else first_screen.get(key)
         return None, *fill(ask), *_show(ask, stored or _run(handle, ask), words, history)
 
     @friendly
     def more(shown: Shown | None, history: History, within: Within, event: gr.EventData) -> tuple[Any, ...]:
-        ask = more_like(handle.candidate(_sent(event, "id")), shown.ask if shown else None)
+        ask = more_like(handle.candidate(sent(event, "id")), shown.ask if shown else None)
         ask = replace(ask, within=within or ())
         return *fill(ask), *_show(ask, _run(handle, ask), words, history)
 
     @friendly
     def refine(shown: Shown | None, event: gr.EventData) -> tuple[Any, ...]:
-        return fill(refine_with(handle.candidate(_sent(event, "id")), shown.ask if shown else None))
+        return fill(refine_with(handle.candidate(sent(event, "id")), shown.ask if shown else None))
 
     everything = [*form.fields, *answer.parts]
     settings: dict[str, Any] = {"show_progress_on": [answer.cards], **MODEL, **PRIVATE}
@@ -234,7 +253,7 @@ def _wire_doors(
     @friendly
     def see_code(event: gr.EventData) -> tuple[Any, ...]:
         index = handle.get().index
-        row = index.row(handle.candidate(_sent(event, "id")).id)
+        row = index.row(handle.candidate(sent(event, "id")).id)
         return tuple(index.codes([row])[0].tolist()), gr.Tabs(selected=BROWSER)
 
     @friendly
@@ -243,7 +262,7 @@ def _wire_doors(
 
     @friendly
     def see_place(event: gr.EventData) -> tuple[Any, ...]:
-        return (handle.candidate(_sent(event, "id")).id,), gr.Tabs(selected=MAPS)
+        return (handle.candidate(sent(event, "id")).id,), gr.Tabs(selected=MAPS)
 
     @friendly
     def show_limit(within: Within) -> str:
@@ -253,7 +272,6 @@ def _wire_doors(
             return render.limit(within, stop - start, words)
         return render.limit(within or (), len(within or ()), words)
 
-    @friendly
     def asked(ask: Ask | None, history: History) -> tuple[Any, ...]:
         if ask is None:
             return (gr.skip(),) * (len(everything) + 1)
@@ -266,7 +284,9 @@ def _wire_doors(
     answer.head.open_code(see_chip, None, [doors.code, doors.tabs], **quiet)
     doors.within.change(show_limit, doors.within, limit, **quiet)
     limit.lift(lambda: None, None, doors.within, **quiet)
-    doors.ask.change(asked, [doors.ask, answer.history], [*everything, doors.ask], **MODEL, **PRIVATE)
+    outputs = [*everything, doors.ask]
+    asking = through(asked, len(outputs))
+    doors.ask.change(asking, [doors.ask, answer.history], outputs, **MODEL, **PRIVATE)
 
 
 def _endpoint(handle: EngineHandle) -> None:
@@ -336,9 +356,3 @@ def _hits(handle: EngineHandle, shown: Shown) -> list[Hit]:
         Hit(rank, handle.candidate(candidate_id), semantic_id, score, log_prob)
         for rank, (candidate_id, semantic_id, score, log_prob) in enumerate(shown.hits, start=1)
     ]
-
-
-def _sent(event: gr.EventData, name: str) -> str:
-    """A value a browser sent with an event, if it is a text at all."""
-    value = (event._data or {}).get(name) if isinstance(event._data, dict) else None
-    return value if isinstance(value, str) else ""

@@ -27,6 +27,11 @@ class Settings:
     mcp: bool = False
     """Whether to serve the endpoints to language models, too."""
 
+    @property
+    def shipped_model(self) -> bool:
+        """Whether it is our own model, whose searches and names are known before it is loaded."""
+        return Path(self.bundle).expanduser().resolve() == Path(Settings.bundle)
+
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Settings:
         """From environment variables; what is unset or empty keeps its default.

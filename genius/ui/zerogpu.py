@@ -63,6 +63,8 @@ class Borrowing:
         if not within:
             _engines[:] = [engine]
         self._engine, self._within = engine, within
+        # read now: once the page is launched, weights are on the GPU only, and other threads see zeros
+        self.codebooks = tuple(book.copy() for book in engine.codebooks)
 
     def __getattr__(self, name: str) -> Any:
         return partial(run, self._within, name) if name in BORROWERS else getattr(self._engine, name)
