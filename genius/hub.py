@@ -68,16 +68,19 @@ def is_hub(where: str | Path) -> bool:
 
 
 def local_bundle(where: str | Path) -> Path:
-    """The folder of a bundle; one on the hub is fetched first."""
+    """The folder of a bundle; one on the hub is fetched first. `~` is a person's home."""
     if not is_hub(where):
-        return Path(where)
+        return Path(where).expanduser()
     return fetch_folder(HubAddress.parse(str(where)), "model", BUNDLE_FILES)
 
 
 def local_index(where: str | Path) -> Path:
-    """The folder of an index; one on the hub is fetched first. What is no index stays what it is."""
+    """The folder of an index; one on the hub is fetched first. An address of no index stays what it is.
+
+    In full, since what lies beside an index is named after it, and `.` has no name.
+    """
     if not is_hub(where):
-        return Path(where)
+        return Path(where).expanduser().resolve()
     address = HubAddress.parse(str(where))
     if not _has(address, "dataset", INDEX_FILES[0]):
         return Path(where)

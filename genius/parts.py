@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from genius.schema import Candidate
 
 Arrays = dict[str, NDArray]
+DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""All that reading a damaged `.npz` can raise, wherever a bit of it was flipped or the file was cut."""
 
 
 def kept(path: Path, compute: Callable[[], Arrays]) -> Arrays:
@@ -21,7 +24,7 @@ def kept(path: Path, compute: Callable[[], Arrays]) -> Arrays:
     try:
         with np.load(path, allow_pickle=False) as saved:
             return dict(saved)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except DAMAGE:
         pass
     arrays = compute()
     path.parent.mkdir(parents=True, exist_ok=True)

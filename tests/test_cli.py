@@ -17,6 +17,7 @@ from tiny import make_tiny_pictures
 from genius import cli, engine, training
 from genius.explain import maps
 from genius.explain.explanation import ARRAYS_FILE, WORDS_FILE, folder_of, read_names
+from genius.hub import local_index
 from genius.training.presets import MINI, PAPER
 from genius.training.shape import Shape
 
@@ -308,6 +309,45 @@ def test_an_index_is_explained(
     shutil.rmtree(folder_of(index))
     assert run("explain", "--index", index, "--names") == 2
     assert "Leave out --names" in capsys.readouterr().err
+
+
+def test_an_index_is_built_and_explained_in_the_folder_one_is_in(
+    run: Run, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "index").mkdir()
+    monkeypatch.chdir(tmp_path / "index")
+    assert run("index", "../pictures", "--out", ".") == 0
+    monkeypatch.chdir(tmp_path / "index")  # the one before was replaced
+    assert run("explain", "--index", ".") == 0
+    assert read_names(local_index(".")) == read_names(tmp_path / "index")
+    assert {path.name for path in tmp_path.iterdir()} == {"index", "index-explained", "pictures"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["convert", "genius", "--out"],
+        ["index", "all", "--out"],
+        ["explain", "--index"],
+        ["benchmark-set", "--photos", "x", "--groceries", "x", "--out"],
+    ],
+)
+def test_folders_to_write_have_a_name(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for written, meant in ((".", tmp_path), ("x/..", tmp_path), ("~/x", tmp_path / "home" / "x")):
+        args = cli.build_parser().parse_args([*command, written])
+        assert vars(args)[command[-1].removeprefix("--")] == meant
+
+
+def test_the_shipped_index_is_explained_if_none_is_named(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(engine, "SHIPPED_INDEX", tmp_path / "shipped")
+    assert run("explain") == 2
+    assert f"There is no index in {tmp_path / 'shipped'}. Build it" in capsys.readouterr().err
 
 
 def test_what_cannot_be_explained_is_said(

@@ -422,3 +422,8 @@ def test_what_is_not_there_is_named(
     command[place] = str(tmp_path / "nowhere" / "x")
     assert cli.main(command) == 2
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_figures_go_into_a_file(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", *files.arguments, "--json", "."]) == 2
+    assert ". is a folder. Name a file for the figures." in capsys.readouterr().err

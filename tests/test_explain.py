@@ -323,6 +323,21 @@ def test_an_explanation_of_another_index_is_refused(
     assert open_explanation(folder, engine.index.candidates) is not None
 
 
+def test_damaged_arrays_are_refused(explained: tuple[Words, Explanation], tmp_path: Path) -> None:
+    engine, made = explained
+    folder = tmp_path / "index"
+    engine.index.save(folder, "print", "c")
+    made.save(folder)
+    arrays = folder_of(folder) / ARRAYS_FILE
+    whole = arrays.read_bytes()
+    method = whole.rindex(b"PK\1\2") + 10  # how the last array is compressed
+    flipped = [whole[:n] + bytes([whole[n] ^ 0xFF]) + whole[n + 1 :] for n in (*range(80, 120), method)]
+    for damaged in (b"", whole[:100], whole[:-30], *flipped):
+        arrays.write_bytes(damaged)
+        with pytest.raises(UserError, match="Make it again"):
+            open_explanation(folder, engine.index.candidates)
+
+
 def test_the_report_fills_marked_places_only(explained: tuple[Words, Explanation], tmp_path: Path) -> None:
     engine, made = explained
     document = tmp_path / "codes.md"

@@ -50,6 +50,13 @@ def test_folders_stay_folders(tmp_path: Path) -> None:
     assert is_hub("hub:a/b") and is_hub(Path("hub:a/b"))
 
 
+def test_a_home_and_the_folder_one_is_in_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert local_bundle("~/mine") == local_index("~/mine") == tmp_path / "mine"
+    monkeypatch.chdir(tmp_path)
+    assert local_index(".").name == tmp_path.name
+
+
 def test_a_bundle_is_fetched_at_its_revision_and_without_pickles(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -82,6 +82,42 @@ def test_what_cannot_be_used_is_left_out_by_name(tmp_path: Path) -> None:
     assert "9:5, 9:6, 9:7, 9:8, 9:9 …" in note
 
 
+def test_the_root_is_found_though_the_first_pictures_are_missing(tmp_path: Path) -> None:
+    missing = [
+        {"did": f"8:{n}", "txt": None, "img_path": f"mbeir_images/{n}.jpg", "modality": "image"}
+        for n in range(20)
+    ]
+    decoy: Mapping[str, object] = {"did": "7:1", "txt": None, "img_path": "near.jpg", "modality": "image"}
+    pool = write_pool(tmp_path / "M-BEIR", [*missing, decoy, *ROWS])
+    RED.save(pool.parent / "near.jpg")
+    assert picture_root(pool) == tmp_path / "M-BEIR"
+    found = open_collection(pool)
+    assert len(found.candidates) == 4 and found.notes[0].startswith("21 candidates")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"did": "9:2", "txt": "A cat.", "img_path": None, "modality": "text"}],
+        [{"did": "9:2", "txt": "A cat.", "img_path": "mbeir_images/a.jpg", "modality": "text"}],
+        [ROWS[1], {"did": "9:6", "txt": None, "img_path": "/etc/hostname", "modality": "image"}],
+        [ROWS[1], {"did": "9:7", "txt": None, "img_path": "missing.jpg", "modality": "image"}],
+    ],
+)
+def test_a_pool_without_pictures_has_no_root(tmp_path: Path, rows: list[Mapping[str, object]]) -> None:
+    """So that no folder is served for its sake."""
+    pool = write_pool(tmp_path / "M-BEIR", rows)
+    assert picture_root(pool) is None
+    assert [candidate.text for candidate in open_collection(pool).candidates] == ["A cat."]
+
+
+def test_an_id_that_two_lines_have_is_refused_while_reading(tmp_path: Path) -> None:
+    pool = write_pool(tmp_path / "M-BEIR", [*ROWS, ROWS[1]])
+    pool.write_text("\n" + pool.read_text())  # a blank line counts, too
+    with pytest.raises(UserError, match=r"Lines 3 and 6 of .*cand_pool\.jsonl have the same did, 9:2"):
+        open_collection(pool)
+
+
 def test_a_pool_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="There is no file"):
         open_collection(tmp_path / "nowhere.jsonl")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -201,7 +202,24 @@ def test_folder_names_what_it_leaves_out(tmp_path: Path) -> None:
     found, notes = folder.pictures(tmp_path)
     assert [picture.id for picture in found] == ["good.png"]
     named = "bad0.png, bad1.png, bad2.png, bad3.png, bad4.png and 2 more"
-    assert notes == (f"Left out as damaged, too large or not an image: {named}.",)
+    assert notes == (f"Left out as damaged, too large, not an image or not named in UTF-8: {named}.",)
+
+
+def test_names_that_are_not_utf_8_are_left_out(tmp_path: Path) -> None:
+    home = tmp_path / "pets"
+    draw(home / "café.png")
+    odd = os.fsdecode(b"caf\xe9")
+    try:
+        draw(home / f"{odd}.png")
+    except OSError:
+        pytest.skip("this file system has names in UTF-8 only")
+    draw(home / odd / "cat.png")
+    opened = open_collection(home)
+    assert [candidate.id for candidate in opened.candidates] == ["pets/café.png:image"]
+    assert opened.notes[0].endswith(r"not named in UTF-8: caf\udce9/cat.png, caf\udce9.png.")
+    assert opened.notes[0].isprintable()
+    with pytest.raises(UserError, match=r"caf\\udce9 is not UTF-8. Rename the folder"):
+        open_collection(home / odd)
 
 
 def test_folder_does_not_follow_links_out_of_it(tmp_path: Path) -> None:

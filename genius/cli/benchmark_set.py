@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from genius.cli.common import full_path
 from genius.schema import UserError
 
 
@@ -22,7 +23,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--groceries", type=Path, required=True, metavar="DIR", help="groceries: images/, labels.jsonl"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")
+    parser.add_argument("--out", type=full_path, required=True, metavar="DIR", help="a new folder")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of what is drawn (0)")
     parser.set_defaults(handle=benchmark_set)
 

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 BUNDLE = Path(__file__).resolve().parents[2] / "checkpoints" / "genius-mini"
 
 
+def full_path(text: str) -> Path:
+    """A folder's path in full, the `type` of an argument: what is written beside it is named after it."""
+    return Path(text).expanduser().resolve()
+
+
 def add_bundle(parser: argparse.ArgumentParser) -> None:
     """`--bundle FOLDER`."""
     parser.add_argument(

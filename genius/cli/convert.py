@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from genius.cli.common import full_path
 from genius.schema import UserError
 
 # Where the authors publish them.
@@ -30,7 +31,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--from-hub", action="store_true", help="fetch the files that are not given; resumes where it stopped"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the model goes")
+    parser.add_argument("--out", type=full_path, required=True, metavar="FOLDER", help="where the model goes")
     parser.add_argument(
         "--half", action="store_true", help="store half precision: half the size, codes may differ a little"
     )

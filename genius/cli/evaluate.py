@@ -36,6 +36,8 @@ def evaluate(args: argparse.Namespace) -> None:
     widths = beam_widths(args.beams)
     if not args.json.absolute().parent.is_dir():
         raise UserError(f"{args.json.parent} is no folder; create it first.")
+    if args.json.is_dir():
+        raise UserError(f"{args.json} is a folder. Name a file for the figures.")
     check_images_root(args.images_root)
     from genius.evaluation.pool import read_pool
     from genius.evaluation.problems import Problems

@@ -7,17 +7,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from genius.cli.common import add_bundle, print_notes, progress_bar
+from genius.cli.common import add_bundle, full_path, print_notes, progress_bar
 from genius.schema import UserError
-
-INDEX = Path(__file__).resolve().parents[2] / "assets" / "index"
 
 
 def add(commands: Any) -> None:
     """The command and its arguments."""
     parser = commands.add_parser("explain", help="name the codes of an index, map it, measure it")
     parser.add_argument(
-        "--index", type=Path, default=INDEX, metavar="FOLDER", help=f"one that `index` wrote ({INDEX})"
+        "--index", type=full_path, metavar="FOLDER", help="one that `index` wrote (the one in assets/)"
     )
     parser.add_argument(
         "--groceries", type=Path, metavar="FOLDER", help="labelled photographs to hold the codes against, too"
@@ -37,25 +35,21 @@ def add(commands: Any) -> None:
 
 def explain(args: argparse.Namespace) -> None:
     """Work it out, save it beside the index, and print the measures."""
-    from genius.index import is_index
-
-    if not is_index(args.index):
-        raise UserError(
-            f"There is no index in {args.index}. Build it: python -m genius index SOURCE --out {args.index}"
-        )
     if args.report is not None and not args.report.is_file():
         raise UserError(f"There is no {args.report}. Name a file with marked places, such as docs/codes.md.")
     if args.names and args.groceries is not None:
         raise UserError("--names measures nothing. Leave out --groceries, whose measures are kept.")
+    index = args.index or _shipped_index()
+    _check_index(index)
     from genius.engine import Engine
     from genius.explain import compute, report
     from genius.explain.explanation import open_explanation
 
-    engine = Engine.load(args.bundle, args.index)
+    engine = Engine.load(args.bundle, index)
     print_notes(engine.notes)
-    known = open_explanation(args.index, engine.index.candidates) if args.names else None
+    known = open_explanation(index, engine.index.candidates) if args.names else None
     if args.names and known is None:
-        raise UserError(f"{args.index} has not been explained yet. Leave out --names.")
+        raise UserError(f"{index} has not been explained yet. Leave out --names.")
     with ExitStack() as bars:
         shown: dict[str, Any] = {}
 
@@ -72,9 +66,24 @@ def explain(args: argparse.Namespace) -> None:
         )
         if args.groceries is not None:
             explanation = compute.with_groceries(explanation, engine, args.groceries, progress)
-    folder = explanation.save(args.index)
+    folder = explanation.save(index)
     if args.report is not None:
         report.write(args.report, explanation, engine.index)
     print(report.tables(explanation))
     named = sum(bool(name.text) for name in explanation.names.values())
     print(f"{named:,} names and {len(explanation.maps)} maps are in {folder}")
+
+
+def _shipped_index() -> Path:
+    from genius.engine import SHIPPED_INDEX
+
+    return SHIPPED_INDEX
+
+
+def _check_index(index: Path) -> None:
+    from genius.index import is_index
+
+    if not is_index(index):
+        raise UserError(
+            f"There is no index in {index}. Build it: python -m genius index SOURCE --out {index}"
+        )

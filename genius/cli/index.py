@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genius.cli.common import add_bundle, check_free, print_notes, progress_bar
+from genius.cli.common import add_bundle, check_free, full_path, print_notes, progress_bar
 from genius.parts import Arrays, contents, kept, key_of
 from genius.schema import Candidate
 from genius.sources import ALL, COLLECTIONS, open_collection, source_name
@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
         metavar="SOURCE",
         help=f"{', '.join((*COLLECTIONS, ALL))}, a folder of images, an M-BEIR pool (.jsonl), hub:owner/name",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the index goes")
+    parser.add_argument("--out", type=full_path, required=True, metavar="FOLDER", help="where the index goes")
     add_bundle(parser)
     parser.set_defaults(handle=index)
 

@@ -19,6 +19,7 @@ from genius.explain.maps import SETTINGS, MapSettings
 from genius.explain.measures import Agreement, LabelMeasure
 from genius.explain.names import Name
 from genius.index import IDS_FILE, read_header
+from genius.parts import DAMAGE
 from genius.schema import Candidate, UserError
 
 FORMAT = 1
@@ -134,7 +135,7 @@ def open_explanation(index: Path, candidates: Sequence[Candidate]) -> Explanatio
             MapSettings(**stored["settings"]),
         )
         ids = [json.loads(line) for line in (index / IDS_FILE).read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (*DAMAGE, TypeError) as error:
         raise UserError(f"{folder_of(index)} is damaged ({error}). {_again(index)}") from error
     if len(ids) != len(explanation.residuals):
         raise UserError(f"{folder_of(index)} does not fit its index. {_again(index)}")

@@ -105,8 +105,8 @@ def indexed_source(index: str | Path, source: str) -> str:
     return source
 
 
-def picture_root(name_or_folder: str | Path) -> Path:
-    """The folder below which the pictures of a person's own collection lie."""
+def picture_root(name_or_folder: str | Path) -> Path | None:
+    """The folder below which the pictures of a person's own collection lie; None for a pool of texts only."""
     if is_hub(name_or_folder):
         return hub.picture_root(HubAddress.parse(str(name_or_folder)))
     path = Path(name_or_folder).expanduser()

@@ -46,10 +46,13 @@ def pictures(
     Raises
     ------
     UserError
-        If there is no such folder, or no image in it that can be read.
+        If there is no such folder, its name is not UTF-8, or no image in it can be read.
     """
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}. Check the path.")
+    home = str(folder.resolve())
+    if home != _shown(home):
+        raise UserError(f"The name of {_shown(home)} is not UTF-8. Rename the folder.")
     files = sorted(_files(folder))
     images = [file for file in files if file.suffix.lower() in _SUFFIXES]
     if not images:
@@ -61,14 +64,17 @@ def pictures(
     for number, image in enumerate(images, start=1):
         place = image.relative_to(folder).as_posix()
         try:
+            place.encode()  # a name that is not UTF-8 fits into no page and no JSON
             check_image(image)
             found.append(Picture(place, image, captions.get(place, ""), (), _group(place)))
-        except UserError:
-            left_out.append(place)
+        except (UserError, UnicodeEncodeError):
+            left_out.append(_shown(place))
         if progress:
             progress(number, len(images))
     if left_out:
-        notes.append(f"Left out as damaged, too large or not an image: {_listed(left_out)}.")
+        notes.append(
+            f"Left out as damaged, too large, not an image or not named in UTF-8: {_listed(left_out)}."
+        )
     if not found:
         raise UserError(f"No image in {folder} can be read. {notes[-1]} Save them again as PNG or JPEG.")
     return found, tuple(notes)
@@ -151,6 +157,11 @@ def _field(row: Mapping[str, object], names: tuple[str, ...]) -> str:
 
 def _tidy(text: str) -> str:
     return " ".join(text.split())[:MAX_CAPTION].strip()
+
+
+def _shown(name: str) -> str:
+    """A file's name as it can be printed: `\\udce9` stands for the byte E9 where that is not UTF-8."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _listed(names: list[str]) -> str:

@@ -68,5 +68,6 @@ EXAMPLES: tuple[Example, ...] = (
         Ask(text="something to keep the rain off", instruction=_wording(2)),
     ),
 )
+PICTURES = tuple(example.ask.image for example in EXAMPLES if example.ask.image is not None)
 BY_KEY = {example.key: example for example in EXAMPLES}
 OPENING = EXAMPLES[0]

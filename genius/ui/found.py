@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import exp, log
 
 from genius.schema import Beam, BeamStep, SearchResult, Timings
+from genius.ui.code_page import level_words
 from genius.ui.render import Words, esc, modality_mark, percent, plural
 
 STAGES = (
@@ -70,16 +71,12 @@ def _step(step: BeamStep, path: tuple[int, ...], words: Words) -> str:
     rows += [_beam(beam, path, words, kept=False) for beam in step.dropped]
     number = step.level + 1  # people count from one
     return (
-        f'<section class="g-step"><h5>Level {number} <small>{_level_words(number)}</small></h5>'
+        f'<section class="g-step"><h5>Level {number} <small>{level_words(number)}</small></h5>'
         f"<p>{plural(step.considered, 'continuation')} weighed</p>"
         '<table><thead><tr><th scope="col">beginning</th><th scope="col">probability</th>'
         '<th scope="col">left</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></section>"
     )
-
-
-def _level_words(number: int) -> str:
-    return {1: "what it is made of", 2: "the main thing", 3: "what kind"}.get(number, "finer detail")
 
 
 def _beam(beam: Beam, path: tuple[int, ...], words: Words, *, kept: bool) -> str:

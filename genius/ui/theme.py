@@ -10,9 +10,10 @@ from typing import Any
 
 import gradio as gr
 import plotly
-from gradio.media import MEDIA_ROOT
 
 from genius.schema import Candidate
+from genius.ui import served
+from genius.ui.examples import PICTURES
 
 ASSETS = Path(__file__).parents[2] / "assets" / "ui"
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -85,12 +86,14 @@ def picture_folders(candidates: Iterable[Candidate]) -> list[str]:
 
 
 def launch_options(folders: Iterable[str]) -> dict[str, Any]:
-    """Arguments of `Blocks.launch`: looks, limits, and the folders whose pictures may be served."""
+    """Arguments of `Blocks.launch`: looks, limits, and what may be served: the pictures' folders."""
+    folders = list(folders)
     style = (ASSETS / "genius.css").read_text()
     return {
         "theme": theme(),
         "head": f"<style>{style}</style><script>{script('page')}</script>",
-        "allowed_paths": sorted({*folders, str(MEDIA_ROOT)}),
+        "allowed_paths": served.allowed(folders),
+        "blocked_paths": served.blocked(folders, (*PICTURES, PLOTLY)),
         "favicon_path": ASSETS / "favicon.png",
         "max_file_size": "20mb",
         "ssr_mode": False,

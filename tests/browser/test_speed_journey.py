@@ -15,7 +15,6 @@ from tiny import make_tiny_engine
 from genius.benchmark import record
 from genius.engine import Engine
 from genius.ui import build_app, theme
-from genius.ui.examples import EXAMPLES
 from genius.ui.handle import EngineHandle
 
 pytestmark = pytest.mark.browser
@@ -38,8 +37,7 @@ def app(racer: Engine) -> Iterator[gr.Blocks]:
     """The page with a model that can race."""
     candidates = {candidate.id: candidate for candidate in racer.candidates}
     blocks = build_app(EngineHandle(lambda: racer, candidates).start(), {})
-    examples = {str(Path(example.ask.image).parent) for example in EXAMPLES if example.ask.image}
-    options = theme.launch_options({*theme.picture_folders(racer.candidates), *examples})
+    options = theme.launch_options(theme.picture_folders(racer.candidates))
     blocks.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **options)
     yield blocks
     blocks.close(verbose=False)
