@@ -13,7 +13,7 @@ from pathlib import Path
 
 from genius.explain.explanation import read_names
 from genius.hub import local_index
-from genius.index import is_index, read_header
+from genius.index import SHIPPED_INDEX, is_index, read_header
 from genius.schema import Candidate, UserError
 from genius.sources import ALL, COLLECTIONS, indexed_source, open_collection, picture_root
 from genius.ui import api, build_app, first_screen, theme, zerogpu
@@ -22,7 +22,6 @@ from genius.ui.settings import Settings
 
 HERE = Path(__file__).parent
 FIRST_SCREEN = HERE / "assets" / "first_screen.json"
-SHIPPED_INDEX = HERE / "assets" / "index"
 
 
 def load_engine(settings: Settings) -> Searcher:

@@ -21,14 +21,13 @@ from genius.checkpoint import Bundle, load_bundle
 from genius.encoder import Features, batches
 from genius.hub import local_index
 from genius.images import open_image
-from genius.index import CandidateIndex, is_index, read_header
+from genius.index import SHIPPED_INDEX, CandidateIndex, is_index, read_header
 from genius.instructions import format_text, instructed_text
 from genius.schema import Candidate, Hit, Query, SearchOptions, SearchResult, Timings, UserError
 from genius.sources import ALL, COLLECTIONS, Collection, indexed_source, open_collection, source_name
 
 MINUS = 0.5  # how much of the `minus` text's feature is taken from the query's
 READERS = min(8, os.cpu_count() or 1)  # threads that read pictures; decoding lets others work
-SHIPPED_INDEX = Path(__file__).resolve().parent.parent / "assets" / "index"
 
 DEFAULTS = SearchOptions()
 

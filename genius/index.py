@@ -17,6 +17,7 @@ from genius.schema import Candidate, Modality, UserError
 from genius.trie import FILE as TRIE_FILE
 from genius.trie import CodeTrie
 
+SHIPPED_INDEX = Path(__file__).resolve().parents[1] / "assets" / "index"
 HEADER_FILE = "index.json"
 IDS_FILE = "ids.txt"
 VECTORS_FILE = "vectors.npy"

@@ -75,7 +75,7 @@ def explain(args: argparse.Namespace) -> None:
 
 
 def _shipped_index() -> Path:
-    from genius.engine import SHIPPED_INDEX
+    from genius.index import SHIPPED_INDEX
 
     return SHIPPED_INDEX
 
