@@ -14,7 +14,8 @@ from typing import get_type_hints
 import pytest
 from tiny import make_tiny_pictures
 
-from genius import cli, index, training
+from genius import cli, engine, training
+from genius import index as index_module
 from genius.explain import maps
 from genius.explain.explanation import ARRAYS_FILE, WORDS_FILE, folder_of, read_names
 from genius.hub import local_index
@@ -345,7 +346,7 @@ def test_folders_to_write_have_a_name(
 def test_the_shipped_index_is_explained_if_none_is_named(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(index, "SHIPPED_INDEX", tmp_path / "shipped")
+    monkeypatch.setattr(index_module, "SHIPPED_INDEX", tmp_path / "shipped")
     assert run("explain") == 2
     assert f"There is no index in {tmp_path / 'shipped'}. Build it" in capsys.readouterr().err
 
