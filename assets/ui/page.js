@@ -35,3 +35,14 @@ window.geniusAskMore = () => {
   field.scrollIntoView({ behavior: "smooth", block: "nearest" });
   field.focus({ preventScroll: true });
 };
+
+// What draws maps and charts is large: it comes when the page is there and idle, before its tabs are opened.
+(() => {
+  const fetchIt = () => {
+    const script = document.createElement("script");
+    script.src = window.geniusPlotly;
+    document.head.append(script);
+  };
+  const idle = () => (window.requestIdleCallback ? requestIdleCallback(fetchIt, { timeout: 2000 }) : setTimeout(fetchIt, 500));
+  if (document.readyState === "complete") idle(); else window.addEventListener("load", idle);
+})();

@@ -229,7 +229,6 @@ def _plot(explorer: Explorer, words: Words) -> gr.HTML:
         "",
         html_template=FRAME,
         js_on_load=theme.script("map"),
-        head=theme.PLOTLY_HEAD,
         server_functions=[peek],
         apply_default_css=False,
         elem_id="map",

@@ -168,7 +168,6 @@ def _layout() -> Parts:
                 race_view.NO_CHART,
                 html_template=FRAME,
                 js_on_load=theme.script("race"),
-                head=theme.PLOTLY_HEAD,
                 apply_default_css=False,
                 elem_id="race-chart",
             )

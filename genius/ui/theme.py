@@ -7,6 +7,7 @@ from html import escape
 from inspect import signature
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 import plotly
@@ -17,8 +18,7 @@ from genius.ui.examples import PICTURES
 
 ASSETS = Path(__file__).parents[2] / "assets" / "ui"
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-PLOTLY_HEAD = f'<script src="/gradio_api/file={PLOTLY}"></script>'
-"""Plotly's own script, for the `head` of a part that draws with it; served once PLOTLY is a static path."""
+"""Plotly's own script. The page loads it once it has nothing else to do: see page.js."""
 
 
 def script(name: str) -> str:
@@ -89,9 +89,10 @@ def launch_options(folders: Iterable[str]) -> dict[str, Any]:
     """Arguments of `Blocks.launch`: looks, limits, and what may be served: the pictures' folders."""
     folders = list(folders)
     style = (ASSETS / "genius.css").read_text()
+    address = f"/gradio_api/file={quote(str(PLOTLY))}"
     return {
         "theme": theme(),
-        "head": f"<style>{style}</style><script>{script('page')}</script>",
+        "head": f"<style>{style}</style><script>window.geniusPlotly = {address!r};{script('page')}</script>",
         "allowed_paths": served.allowed(folders),
         "blocked_paths": served.blocked(folders, (*PICTURES, PLOTLY)),
         "favicon_path": ASSETS / "favicon.png",
