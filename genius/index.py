@@ -92,13 +92,16 @@ class CandidateIndex:
         rows = self.trie.rows(*self.trie.find(prefix))
         if not len(rows):
             raise UserError("No candidate is left to search under these codes; choose other codes or none.")
+        whole = len(rows) == len(self.vectors)  # then they are read in their order, without picking them out
+        rows = np.arange(len(rows)) if whole else rows
         top_k = min(top_k, len(rows))
         best = np.empty((len(queries), 0), np.float32)
         found = np.empty((len(queries), 0), np.int64)
-        for some in _blocks(rows, len(self.vectors)):
-            scores = queries @ self.vectors[some].astype(np.float32).T
-            here = np.arange(some.start, some.stop) if isinstance(some, slice) else some
-            best, found = np.hstack([best, scores]), np.hstack([found, np.tile(here, (len(queries), 1))])
+        for start in range(0, len(rows), BLOCK):
+            some = rows[start : start + BLOCK]
+            vectors = self.vectors[start : start + BLOCK] if whole else self.vectors[some]
+            best = np.hstack([best, queries @ vectors.astype(np.float32).T])
+            found = np.hstack([found, np.tile(some, (len(queries), 1))])
             keep = np.argpartition(-best, min(top_k, best.shape[1]) - 1, axis=1)[:, :top_k]
             best, found = np.take_along_axis(best, keep, 1), np.take_along_axis(found, keep, 1)
         order = np.argsort(-best, axis=1, kind="stable")
@@ -233,13 +236,6 @@ def _opening(path: Path, header: IndexHeader) -> Iterator[None]:
 
 def _again(source: str, folder: Path) -> str:
     return f"Build it again: python -m genius index {source} --out {folder}"
-
-
-def _blocks(rows: NDArray[np.int64], count: int) -> Iterator[NDArray[np.int64] | slice]:
-    """Rows in blocks, as slices when they are all of `count`, which are read without copying."""
-    for start in range(0, len(rows), BLOCK):
-        stop = min(start + BLOCK, len(rows))
-        yield slice(start, stop) if len(rows) == count else rows[start:stop]
 
 
 def _absent(candidate_id: str) -> Candidate:

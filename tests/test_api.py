@@ -307,6 +307,7 @@ def test_on_zero_gpu_a_search_within_borrows_too(
     monkeypatch.setattr(zerogpu, "run", lambda within, *call: (ran.append(within), plain(within, *call))[1])
     ids = [candidate.id for candidate in tiny_engine.candidates[:3]]
     lent = zerogpu.lend(tiny_engine)
+    assert lent.within(ids).codebooks is lent.codebooks, "not read again"
     found = lent.within(ids).search([Query(text="red circle")], SearchOptions())[0].hits
     assert {hit.candidate.id for hit in found} == set(ids) and ran == [tuple(ids)]
     everywhere = lent.search([Query(text="red circle")], SearchOptions())[0].hits

@@ -39,8 +39,7 @@ def explain(args: argparse.Namespace) -> None:
         raise UserError(f"There is no {args.report}. Name a file with marked places, such as docs/codes.md.")
     if args.names and args.groceries is not None:
         raise UserError("--names measures nothing. Leave out --groceries, whose measures are kept.")
-    index = args.index or _shipped_index()
-    _check_index(index)
+    index = _existing(args.index)
     from genius.engine import Engine
     from genius.explain import compute, report
     from genius.explain.explanation import open_explanation
@@ -74,16 +73,13 @@ def explain(args: argparse.Namespace) -> None:
     print(f"{named:,} names and {len(explanation.maps)} maps are in {folder}")
 
 
-def _shipped_index() -> Path:
-    from genius.index import SHIPPED_INDEX
+def _existing(named: Path | None) -> Path:
+    """The folder of an index, the shipped one if none is named; UserError if there is none."""
+    from genius.index import SHIPPED_INDEX, is_index
 
-    return SHIPPED_INDEX
-
-
-def _check_index(index: Path) -> None:
-    from genius.index import is_index
-
+    index = named or SHIPPED_INDEX
     if not is_index(index):
         raise UserError(
             f"There is no index in {index}. Build it: python -m genius index SOURCE --out {index}"
         )
+    return index

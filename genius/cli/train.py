@@ -31,8 +31,7 @@ def add(commands: Any) -> None:
         "train",
         help="train a model, one stage or all",
         description="Encoder and decoder resume where they stopped. Quantizer and decoder train in several "
-        "processes, too: "
-        "torchrun --nproc_per_node=N -m -- genius train …",
+        "processes, too: torchrun --nproc_per_node=N -m -- genius train …",
     )
     parser.add_argument(
         "stage",

@@ -39,6 +39,9 @@ _RANKS = {"a": "ace", "j": "jack", "q": "queen", "k": "king"}
 
 _NAMED_BY_FOLDER = {"shapes/callouts": "speech bubble", "people/stickmen": "stick man"}
 
+_WINDOWS = {code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0)}
+"""What Windows means by codes that are control characters elsewhere."""
+
 _TITLE = re.compile(rb"<dc:title[^>]*>([^<]*)</dc:title>")
 _KEYWORD = re.compile(rb"<rdf:li[^>]*>([^<]*)</rdf:li>")
 _NO_KEYWORD = re.compile(
@@ -121,10 +124,6 @@ def _read(place: str, folder: Path) -> _Work:
     if _pixels(drawing) > MAX_PIXELS:
         drawing = folder / "svg" / f"{place}.svg"
     return _Work(place, drawing, titles, tuple(kept))
-
-
-_WINDOWS = {code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0)}
-"""What Windows means by codes that are control characters elsewhere."""
 
 
 def _pixels(png: Path) -> int:

@@ -141,7 +141,7 @@ def keep_pairs(recipe: Recipe, encoder: Path, run: Path) -> None:
                 f"{path} was made of other data, or with another seed. Give the same again, or another --run."
             )
         return
-    device, name = parallel.device(), _fingerprint(encoder)
+    device, name = parallel.device(), _of_encoder(encoder)
     loaded = Encoder.load(encoder, device, pick_dtype(device))
     parts = run / FEATURES_FOLDER
     pairs = recipe.pairs(loaded, PictureEncoder(loaded, name, parts))
@@ -153,7 +153,7 @@ def keep_pairs(recipe: Recipe, encoder: Path, run: Path) -> None:
 def check_encoder(encoder: Path, run: Path) -> None:
     """UserError if the pairs in a run folder were made with another encoder."""
     path = run / PAIRS_FILE
-    if path.is_file() and _made_of(path).get("encoder") != _fingerprint(encoder):
+    if path.is_file() and _made_of(path).get("encoder") != _of_encoder(encoder):
         raise UserError(
             f"{path} was made with another encoder than {encoder}. Give that one again, or another --run."
         )
@@ -164,13 +164,18 @@ def _made_of(path: Path) -> dict[str, str]:
         return file.metadata() or {}
 
 
-def _fingerprint(encoder: Path) -> str:
-    """Changes with every weight and setting of an encoder."""
+def fingerprint(*files: Path) -> str:
+    """Changes with every byte of some files."""
     digests = []
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        with (encoder / name).open("rb") as file:
+    for path in files:
+        with path.open("rb") as file:
             digests.append(hashlib.file_digest(file, "sha256").hexdigest())
     return key_of(*digests)
+
+
+def _of_encoder(folder: Path) -> str:
+    """Changes with every weight and setting of an encoder."""
+    return fingerprint(folder / CONFIG_FILE, folder / WEIGHTS_FILE)
 
 
 def encoder_folder(folder: Path) -> Path:

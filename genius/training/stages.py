@@ -5,7 +5,6 @@ stopped.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +27,7 @@ from genius.sources import openmoji
 from genius.training import parallel
 from genius.training.corpus import Item, Kind, load_corpus, only
 from genius.training.decoder import DecoderPairs, DecoderTraining, train_decoder
-from genius.training.encoded import PAIRS_FILE, Corpus, check_encoder, width_of
+from genius.training.encoded import PAIRS_FILE, Corpus, check_encoder, fingerprint, width_of
 from genius.training.encoder import POOLED_FILE, PREPROCESS, TEXTS_FILE, start_model, train_encoder
 from genius.training.image_tower import ImageTraining
 from genius.training.log import TrainingLog
@@ -39,7 +38,7 @@ from genius.training.shape import Shape
 from genius.training.text_tower import TextTraining
 from genius.training.views import Views, build_views
 
-QUANTIZER_FILE = "quantizer.sha256"
+QUANTIZER_FILE = "quantizer.key"
 """Beside a decoder: which quantizer's codes it learns."""
 
 
@@ -168,10 +167,10 @@ def run_decoder(data: TrainingData, settings: DecoderTraining) -> None:
     pairs = run_pairs(data)
     device = parallel.device()
     fusion, quantizer = (part.to(device) for part in load_quantizer(data, pairs.dim))
+    _check_quantizer(data)
     query = fuse_pool(fusion, pairs.query_image, pairs.query_text).clone()
     vectors = fuse_pool(fusion, pairs.pool_image, pairs.pool_text).clone()
     codes = torch.cat([quantizer.encode(part.to(device)).cpu() for part in vectors.split(8192)])
-    _check_quantizer(data)
     learned = DecoderPairs(query, pairs.target, vectors, codes, quantizer.cpu())
     decoder = train_decoder(learned, data.shape.decoder(pairs.dim), settings, data.run / "decoder")
     _write(decoder, data.run / "decoder" / "decoder.safetensors")
@@ -181,11 +180,9 @@ def run_decoder(data: TrainingData, settings: DecoderTraining) -> None:
 def _check_quantizer(data: TrainingData) -> None:
     """UserError if the decoder in the run folder was begun with another quantizer than the one there."""
     folder, path = data.run / "decoder", data.run / "decoder" / QUANTIZER_FILE
-    digests = [
-        hashlib.sha256((data.run / "quantizer" / f"{part}.safetensors").read_bytes()).hexdigest()
-        for part in ("fusion", "quantizer")
-    ]
-    if path.is_file() and path.read_text(encoding="utf-8").splitlines() != digests:
+    parts = (data.run / "quantizer" / f"{part}.safetensors" for part in ("fusion", "quantizer"))
+    learned = fingerprint(*parts)
+    if path.is_file() and path.read_text(encoding="utf-8") != learned:
         raise UserError(
             f"The decoder in {folder} was trained on codes of another quantizer. Delete that folder, or take "
             "another --run."
@@ -193,7 +190,7 @@ def _check_quantizer(data: TrainingData) -> None:
     parallel.wait()  # until all have looked
     if parallel.is_first():
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(digests), encoding="utf-8")
+        path.write_text(learned, encoding="utf-8")
 
 
 def run_bundle(data: TrainingData, out: Path) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import gradio as gr
 from gradio.processing_utils import save_base64_to_cache
 
+from genius.ui import theme
 from genius.ui.ask import MAX_SHOWN, Ask, fitting_instruction, tasks_for
 
-MAX_DATA = 28_000_000
-"""Characters of a picture sent as text: 20 MB, as uploads may have, in base64."""
+MAX_DATA = theme.UPLOAD_MB * 1_400_000
+"""Characters of a picture sent as text: base64 takes four for three bytes."""
 
 MODE_CHOICES = [
     ("let the model decide", "auto"),
@@ -27,7 +28,7 @@ def _as_uploaded(self: gr.Image, payload: Any) -> Any:
     if payload is None or not (payload.url and payload.url.startswith("data:")):
         return payload and payload.path
     if len(payload.url) > MAX_DATA:
-        raise gr.Error("The picture is too large. Send one of at most 20 MB.")
+        raise gr.Error(f"The picture is too large. Send one of at most {theme.UPLOAD_MB} MB.")
     try:
         return save_base64_to_cache(payload.url, self.GRADIO_CACHE, "picture")
     except ValueError as error:

@@ -217,8 +217,8 @@ def _wire_cards(
 
     @friendly
     def example(history: History, event: gr.EventData) -> tuple[Any, ...]:
-        key = sent(event, "key")
-        ask = BY_KEY[key].ask if isinstance(key, str) and key in BY_KEY else OPENING.ask
+        key = str(sent(event, "key"))
+        ask = BY_KEY.get(key, OPENING).ask
         stored = None if handle.ready else first_screen.get(key)
         return None, *fill(ask), *_show(ask, stored or _run(handle, ask), words, history)
 

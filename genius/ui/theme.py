@@ -17,6 +17,8 @@ from genius.ui import served
 from genius.ui.examples import PICTURES
 
 ASSETS = Path(__file__).parents[2] / "assets" / "ui"
+UPLOAD_MB = 20
+"""What a picture from a visitor may have at most."""
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 """Plotly's own script. The page loads it once it has nothing else to do: see page.js."""
 
@@ -96,7 +98,7 @@ def launch_options(folders: Iterable[str]) -> dict[str, Any]:
         "allowed_paths": served.allowed(folders),
         "blocked_paths": served.blocked(folders, (*PICTURES, PLOTLY)),
         "favicon_path": ASSETS / "favicon.png",
-        "max_file_size": "20mb",
+        "max_file_size": f"{UPLOAD_MB}mb",
         "ssr_mode": False,
         "footer_links": ["api", "settings"],
     }

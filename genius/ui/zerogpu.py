@@ -59,19 +59,18 @@ def run(within: tuple[str, ...], method: str, *arguments: Any) -> Any:
 class Borrowing:
     """The engine as the page sees it: what needs the model borrows the GPU, the rest does not."""
 
-    def __init__(self, engine: Any, within: tuple[str, ...] = ()) -> None:
-        if not within:
-            _engines[:] = [engine]
-        self._engine, self._within = engine, within
-        # read now: once the page is launched, weights are on the GPU only, and other threads see zeros
-        self.codebooks = tuple(book.copy() for book in engine.codebooks)
+    def __init__(
+        self, engine: Any, codebooks: tuple[NDArray[np.float32], ...], within: tuple[str, ...] = ()
+    ) -> None:
+        """`codebooks` were read before the launch, when weights go to the GPU and threads see zeros."""
+        self._engine, self.codebooks, self._within = engine, codebooks, within
 
     def __getattr__(self, name: str) -> Any:
         return partial(run, self._within, name) if name in BORROWERS else getattr(self._engine, name)
 
     def within(self, candidate_ids: Sequence[str]) -> Borrowing:
         """An engine that finds only these candidates, and borrows, too."""
-        return Borrowing(self._engine.within(candidate_ids), tuple(candidate_ids))
+        return Borrowing(self._engine.within(candidate_ids), self.codebooks, tuple(candidate_ids))
 
     def fused(
         self, candidates: Sequence[Candidate], progress: Callable[[int, int], None] | None = None
@@ -87,4 +86,7 @@ class Borrowing:
 
 def lend(engine: Any) -> Any:
     """The engine to give to the page: on ZeroGPU one that borrows the GPU, elsewhere the engine itself."""
-    return Borrowing(engine) if on_zero_gpu() else engine
+    if not on_zero_gpu():
+        return engine
+    _engines[:] = [engine]
+    return Borrowing(engine, tuple(book.copy() for book in engine.codebooks))
